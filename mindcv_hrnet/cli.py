@@ -1,0 +1,131 @@
+"""From a command line to a job and an exit code.
+
+Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or command line, 3 data, 4 checkpoint,
+5 the run could not go on, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mindcv_hrnet.cluster import end_job, launcher_of, let_others_speak_first, prepare_environment
+from mindcv_hrnet.config import Config, parse_config
+from mindcv_hrnet.errors import ConfigError, UserError
+
+INTERRUPTED = 130
+DEFECT = 1
+
+RECIPE_JOBS = {
+    "train": ("mindcv_hrnet.training", "train", "Train a recipe, on one device or on all that a launcher started."),
+    "validate": ("mindcv_hrnet.evaluation", "validate", "Measure a checkpoint on the validation split."),
+    "export": ("mindcv_hrnet.exporting", "export", "Write a checkpoint as a deployment file, and check the file."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of `mindcv-hrnet train|validate|export|predict`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = [*RECIPE_JOBS, "predict"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: mindcv-hrnet {{{','.join(commands)}}} ...; each has its own --help")
+        return 0 if arguments else ConfigError.exit_code
+    command, *rest = arguments
+    if command == "predict":
+        return guarded(lambda: _predict(rest))
+    if command not in RECIPE_JOBS:
+        print(f"error: unknown command '{command}'; choices: {', '.join(commands)}", file=sys.stderr)
+        return ConfigError.exit_code
+    return run_job(command, rest, f"mindcv-hrnet {command}")
+
+
+def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Parse the recipe and run one job on it; returns the exit code."""
+    module, function, description = RECIPE_JOBS[job]
+
+    def work() -> None:
+        arguments = sys.argv[1:] if argv is None else argv
+        config = with_absolute_paths(parse_config(arguments, program or f"{job}.py", description))
+        with scratch_folder():
+            getattr(importlib.import_module(module), function)(config)
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Run `work`; a user's error becomes one line and its exit code, never a traceback."""
+    prepare_environment(os.environ)
+    _set_up_logging()
+    try:
+        work()
+        return 0
+    except UserError as error:
+        return _fail(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; finished checkpoints are kept", INTERRUPTED)
+    except Exception:
+        let_others_speak_first()
+        return _fail(traceback.format_exc().rstrip(), DEFECT)
+
+
+def _fail(message: str, exit_code: int) -> int:
+    sys.stdout.flush()
+    end_job(exit_code, message)
+    return exit_code
+
+
+@contextmanager
+def scratch_folder() -> Iterator[None]:
+    """Stand in a temporary folder meanwhile: MindSpore drops files (kernel_meta, rank_0, ...) where it stands."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-", ignore_cleanup_errors=True) as scratch:
+        os.chdir(scratch)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def absolute(path: str) -> str:
+    """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
+    return str(Path.cwd() / Path(path).expanduser()) if path else ""
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The recipe with every path made absolute."""
+
+    return config.override(
+        data_dir=absolute(config.data.data_dir),
+        ckpt_path=absolute(config.model.ckpt_path),
+        ckpt_save_dir=absolute(config.train.ckpt_save_dir),
+        file_name=absolute(config.export.file_name),
+    )
+
+
+def _set_up_logging() -> None:
+    """Plain lines on stdout; of the ranks of a job only the first tells what goes well."""
+    _, rank, size = launcher_of(os.environ)
+    logger = logging.getLogger("mindcv_hrnet")
+    logger.setLevel(logging.INFO if rank <= 0 else logging.WARNING)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s"))
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+
+
+def _predict(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser("mindcv-hrnet predict", description="Classify images with an exported network.")
+    parser.add_argument("images", nargs="+", help="image files")
+    parser.add_argument("--model", required=True, help="MINDIR file that export.py wrote")
+    parser.add_argument("--top", type=int, default=5, help="classes to print per image (default 5)")
+    options = parser.parse_args(argv)
+    model, images = absolute(options.model), [absolute(image) for image in options.images]
+    with scratch_folder():
+        for prediction in importlib.import_module("mindcv_hrnet.prediction").predict(model, images, options.top):
+            print(prediction)

@@ -1,0 +1,308 @@
+"""The recipe: every key once, with its type, default, choices and meaning. Imports no MindSpore.
+
+Keys are MindCV's (flat in the YAML, `--key value` on the command line), grouped here by who reads them. The command
+line wins over the YAML, which wins over the defaults.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.options import annotations, build_parser, nearest, option, read_option, read_yaml
+
+VARIANTS = (
+    "hrnet_w18_small",
+    "hrnet_w18_small_v2",
+    "hrnet_w18",
+    "hrnet_w30",
+    "hrnet_w32",
+    "hrnet_w40",
+    "hrnet_w44",
+    "hrnet_w48",
+    "hrnet_w64",
+)
+AMP_LEVELS = ("O0", "O1", "O2", "O3")
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """Where and how the job runs."""
+
+    mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
+    distribute: bool = option(False, "train on every device that the launcher (mpirun, msrun, rank table) started")
+    device_target: str = option(
+        "auto", "device; auto takes the best that works here", choices=("auto", "Ascend", "GPU", "CPU")
+    )
+    val_while_train: bool = option(False, "validate during training")
+    val_interval: int = option(1, "epochs between validations", low=1)
+    log_interval: int = option(100, "steps between log lines", low=1)
+    seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which samples, and how they become batches."""
+
+    dataset: str = option("imagenet", "kind of data set", choices=("imagenet", "folder", ""))
+    data_dir: str = option("./", "folder that holds the splits, each with one folder per class")
+    train_split: str = option("train", "folder of the training split inside data_dir")
+    val_split: str = option("val", "folder of the validation split inside data_dir")
+    dataset_download: bool = option(False, "download the data set first", unbuilt=True)
+    num_parallel_workers: int = option(8, "decoding threads per device; clamped to the cores", low=1)
+    shuffle: bool = option(True, "draw a new sample order each epoch")
+    num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1)
+    batch_size: int = option(128, "images per device and step", low=1)
+    drop_remainder: bool = option(True, "drop an incomplete last batch; False: fill it with the epoch's first samples")
+    eval_shuffle: bool = option(False, "shuffle the validation split", unbuilt=True)
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """From an image file to what the network sees."""
+
+    image_resize: int = option(224, "side of the network's input, pixels", low=32)
+    scale: tuple[float, float] = option((0.08, 1.0), "random resized crop: area range", above=0, high=1)
+    ratio: tuple[float, float] = option((0.75, 1.333), "random resized crop: aspect ratio range", above=0)
+    hflip: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
+    vflip: float = option(0.0, "probability of a vertical flip", low=0, high=1)
+    color_jitter: float | tuple[float, ...] | None = option(
+        0.4, "brightness, contrast, saturation [, hue] strength; without effect under auto_augment", low=0
+    )
+    interpolation: str = option(
+        "bilinear",
+        "resampling",
+        choices=("nearest", "bilinear", "bicubic", "area", "antialias", "pilcubic", "lanczos"),
+    )
+    auto_augment: str | None = option(None, "policy, such as randaug-m7-mstd0.5")
+    aug_splits: int = option(0, "augmented copies per image", unbuilt=True)
+    re_prob: float = option(0.0, "probability of random erasing", low=0, high=1)
+    re_scale: tuple[float, float] = option((0.02, 0.33), "random erasing: area range", above=0, high=1)
+    re_ratio: tuple[float, float] = option((0.3, 3.3), "random erasing: aspect ratio range", above=0)
+    re_value: float | str = option(0, "random erasing: 0 (the mean colour) or random", choices=(0, "random"))
+    re_max_attempts: int = option(10, "random erasing: tries to place the box", low=1)
+    mean: tuple[float, ...] = option((123.675, 116.28, 103.53), "subtracted per channel, in 0..255")
+    std: tuple[float, ...] = option((58.395, 57.12, 57.375), "divided by per channel, in 0..255", above=0)
+    crop_pct: float = option(0.875, "validation: central crop's share of the resized image", above=0, high=1)
+    mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
+    cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
+    cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)
+    aug_repeats: int = option(0, "repeated augmentation", unbuilt=True)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network and the weights that it starts from."""
+
+    model: str = option("hrnet_w32", "network", choices=VARIANTS)
+    num_classes: int | None = option(None, "classes; None: as many as the data set or the checkpoint has", low=1)
+    in_channels: int = option(3, "image channels", choices=(1, 3))
+    drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)
+    drop_path_rate: float | None = option(None, "stochastic depth; HRNet has none", unbuilt=True)
+    pretrained: bool = option(False, "start from the published weights", unbuilt=True)
+    ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
+    amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
+    val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
+    amp_cast_list: str | None = option(None, "cells that amp_level O1 casts", unbuilt=True)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop around the training step, and what a run keeps."""
+
+    epoch_size: int = option(90, "epochs", low=1)
+    dataset_sink_mode: bool = option(True, "feed the device from a queue; MindSpore has it on Ascend and GPU only")
+    ckpt_save_dir: str = option("./ckpt", "run folder: recipe, metrics, checkpoints")
+    ckpt_save_interval: int = option(1, "epochs between checkpoints", low=1)
+    ckpt_save_policy: str = option(
+        "latest_k", "which checkpoints stay: the newest, or the best by top-1", choices=("latest_k", "top_k")
+    )
+    keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1)
+    resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
+    ema: bool = option(False, "keep an exponential moving average of the weights", unbuilt=True)
+    ema_decay: float = option(0.9999, "decay of the moving average", unbuilt=True)
+    clip_grad: bool = option(False, "clip the global gradient norm")
+    clip_value: float = option(15.0, "largest global gradient norm", above=0)
+    gradient_accumulation_steps: int = option(1, "steps whose gradients make one update", unbuilt=True)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become weights."""
+
+    opt: str = option("adam", "optimizer", choices=("sgd", "momentum", "adam", "adamw"))
+    momentum: float = option(0.9, "momentum of sgd and momentum", low=0, below=1)
+    weight_decay: float = option(1e-6, "weight decay", low=0)
+    use_nesterov: bool = option(False, "Nesterov momentum in sgd and momentum")
+    weight_decay_filter: str = option(
+        "disable",
+        "parameters without decay; disable: none, auto: batch norm, norm_and_bias: batch norm and biases",
+        choices=("disable", "auto", "norm_and_bias"),
+    )
+    eps: float = option(1e-8, "term that keeps the denominator of adam and adamw from zero", above=0)
+    layer_decay: float | None = option(None, "learning-rate factor per stage", unbuilt=True)
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """The learning rate at every step."""
+
+    scheduler: str = option(
+        "cosine_decay", "curve after warm-up", choices=("constant", "cosine_decay", "step_decay", "multi_step_decay")
+    )
+    lr: float = option(1e-3, "learning rate after warm-up", above=0)
+    min_lr: float = option(1e-6, "where cosine_decay ends", low=0)
+    warmup_epochs: int = option(3, "epochs of linear warm-up", low=0)
+    warmup_factor: float = option(0.0, "warm-up starts at lr times this", low=0, high=1)
+    decay_epochs: int = option(100, "cosine_decay: epochs from lr to min_lr; step_decay: epochs per step", low=1)
+    decay_rate: float = option(0.9, "factor of step_decay and multi_step_decay", above=0, high=1)
+    multi_step_decay_milestones: tuple[int, ...] = option(
+        (30, 60, 90), "multi_step_decay: epochs after warm-up at which the rate falls", low=1
+    )
+    lr_epoch_stair: bool = option(False, "change the rate once per epoch instead of every step")
+    num_cycles: int = option(1, "cosine_decay: restarts", low=1)
+    cycle_decay: float = option(1.0, "cosine_decay: factor on lr at each restart", above=0, high=1)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised, and how it is scaled for half precision."""
+
+    loss: str = option("CE", "CE: softmax cross entropy, BCE: sigmoid cross entropy per class", choices=("CE", "BCE"))
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, below=1)
+    aux_factor: float = option(0.0, "weight of auxiliary outputs; HRNet has none", unbuilt=True)
+    reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
+    loss_scale_type: str = option("fixed", "how the loss scale moves", choices=("fixed", "dynamic", "auto"))
+    loss_scale: float = option(1.0, "factor on the loss before the backward pass", above=0)
+    drop_overflow_update: bool = option(False, "fixed loss scale: skip updates whose gradients overflow")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """The deployment file."""
+
+    file_format: str = option("MINDIR", "format", choices=("MINDIR",))
+    file_name: str = option("", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint")
+    export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """One recipe. Builders take the section they need: `build_loss(config.loss)`."""
+
+    system: SystemConfig = field(default_factory=SystemConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys, flat, as YAML-ready values."""
+        values = {key: value for section in asdict(self).values() for key, value in section.items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    def to_yaml(self) -> str:
+        """The recipe as text that `parse_config(["-c", file])` reads back to an equal Config."""
+        # JSON values are YAML values, and keep each key on one line
+        blocks = (
+            [f"# {name}", *(f"{key}: {json.dumps(value)}" for key, value in section.items()), ""]
+            for name, section in asdict(self).items()
+        )
+        return "\n".join(line for block in blocks for line in block)
+
+    def override(self, **values: Any) -> "Config":
+        """A checked copy with other values for some keys."""
+        return _assemble({**self.to_dict(), **values}, dict.fromkeys(values, "override"))
+
+
+SECTIONS: dict[str, type] = {item.name: item.default_factory for item in fields(Config)}  # type: ignore[misc]
+
+
+def option_names() -> list[str]:
+    """Every recipe key, in the order of the sections."""
+    return [item.name for section in SECTIONS.values() for item in fields(section)]
+
+
+def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description: str = "") -> Config:
+    """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices."""
+    parser = build_parser(SECTIONS, program, description)
+    known, unknown = parser.parse_known_args(list(argv))
+    command_line = vars(known)
+    for token in unknown:
+        name = token.lstrip("-").split("=")[0]
+        hint = nearest(name, option_names()) if token.startswith("-") else ""
+        raise ConfigError(f"command line: unknown argument '{token}'{hint}; see --help")
+    path = command_line.pop("config", None)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in ((path, read_yaml(path) if path else {}), ("command line", command_line)):
+        for key, value in layer.items():
+            if key not in option_names():
+                raise ConfigError(f"{origin}: unknown key '{key}'{nearest(str(key), option_names())}; see --help")
+            values[key], origins[key] = value, origin
+    return _assemble(values, origins)
+
+
+def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:
+    built = {}
+    for name, section in SECTIONS.items():
+        kinds = annotations(section)
+        given = {
+            item.name: read_option(item, kinds[item.name], values[item.name], origins.get(item.name, "recipe"))
+            for item in fields(section)
+            if item.name in values
+        }
+        built[name] = section(**given)
+    config = Config(**built)
+    if config.model.in_channels == 1 and "mean" not in values and "std" not in values:
+        mean, std = (sum(three) / 3 for three in (config.augmentation.mean, config.augmentation.std))
+        config = replace(config, augmentation=replace(config.augmentation, mean=(mean,), std=(std,)))
+    problem = contradiction(config)
+    if problem:
+        raise ConfigError(f"{'; '.join(sorted(set(origins.values()))) or 'recipe'}: {problem}")
+    return config
+
+
+def contradiction(config: Config) -> str:
+    """Why two settings of the recipe cannot both be meant; empty when they can."""
+    train, scheduler, augmentation, system = config.train, config.scheduler, config.augmentation, config.system
+    if scheduler.warmup_epochs >= train.epoch_size:
+        return (
+            f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "
+            "lower warmup_epochs or raise epoch_size"
+        )
+    if scheduler.scheduler == "cosine_decay" and scheduler.min_lr > scheduler.lr:
+        return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
+    milestones = scheduler.multi_step_decay_milestones
+    if list(milestones) != sorted(set(milestones)):
+        return f"multi_step_decay_milestones {list(milestones)} do not rise; sort them"
+    if train.ckpt_save_policy == "top_k" and not system.val_while_train:
+        return "ckpt_save_policy top_k ranks by validation, but val_while_train is False; set val_while_train True"
+    if train.resume_opt and not config.model.ckpt_path:
+        return "resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue"
+    for key in ("scale", "ratio", "re_scale", "re_ratio"):
+        low, high = getattr(augmentation, key)
+        if low > high:
+            return f"{key} [{low:g}, {high:g}] starts above its end; swap the two"
+    for key in ("mean", "std"):
+        if len(getattr(augmentation, key)) != config.model.in_channels:
+            return f"{key} has {len(getattr(augmentation, key))} values, in_channels is {config.model.in_channels}"
+    jitter = augmentation.color_jitter
+    if isinstance(jitter, tuple) and len(jitter) not in (3, 4):
+        return f"color_jitter has {len(jitter)} values; give one, three or four"
+    if config.loss.loss_scale_type == "fixed":
+        return ""
+    if config.loss.drop_overflow_update:
+        return f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+    return ""
+
+
+def run_folder(config: Config) -> Path:
+    """Absolute folder of the run."""
+    return Path(config.train.ckpt_save_dir).expanduser().resolve()

@@ -1,0 +1,141 @@
+"""Encoded bytes -> (H, W, 3) uint8 RGB, and what can be known of an image before it is decoded.
+
+What comes out is the same for every kind of file: EXIF orientation is applied; grey and palette images become RGB;
+alpha is dropped, not blended; CMYK becomes RGB; of 16 bits the upper 8 stay; of an animation the first frame. OpenCV
+decodes; what it cannot read (GIF, rare TIFFs, ...) goes to Pillow.
+
+An image that is damaged, truncated, empty or larger than `MAX_PIXELS` raises UnreadableImage.
+"""
+
+import io
+import math
+import struct
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte of RGB
+
+_REDUCED_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+# every start-of-frame marker; C4, C8 and CC in the same range mean something else
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN, _EXIF_SEGMENT = 0xDA, 0xE1
+
+
+class UnreadableImage(Exception):
+    """A file that is no usable image; the message says why, without the path."""
+
+
+class JpegHeader(NamedTuple):
+    """Size as displayed, after the EXIF orientation, and where the first scan begins in the file."""
+
+    height: int
+    width: int
+    scan: int
+
+
+def decode(data: bytes, reduce: int = 1) -> np.ndarray:
+    """(H, W, 3) uint8 RGB. `reduce` 2, 4 or 8 decodes a JPEG at that fraction: sides ceil(H / reduce).
+
+    Raises UnreadableImage.
+    """
+    if not data:
+        raise UnreadableImage("the file is empty")
+    _check_size(data)
+    if not _complete(data):
+        # OpenCV would fill the missing rows with grey and say nothing
+        raise UnreadableImage("it is truncated: its end marker is missing")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED_FLAGS[reduce] | cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        image = None
+    if image is None:
+        return _decode_with_pillow(data)
+    return image
+
+
+def jpeg_header(data: bytes) -> JpegHeader | None:
+    """Size of a JPEG without decoding it; None for other formats and for damaged headers."""
+    if not data.startswith(_JPEG_START):
+        return None
+    position, orientation, size = 2, 1, None
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        length = (data[position + 2] << 8) | data[position + 3]
+        if marker in _FRAME_MARKERS and position + 9 <= len(data):
+            size = struct.unpack_from(">HH", data, position + 5)
+        elif marker == _EXIF_SEGMENT and data[position + 4 : position + 10] == b"Exif\0\0":
+            orientation = _exif_orientation(data[position + 10 : position + 2 + length])
+        elif marker == _START_OF_SCAN:
+            if size is None or 0 in size:
+                return None
+            height, width = size if orientation < 5 else size[::-1]
+            return JpegHeader(height, width, position)
+        position += 2 + length
+    return None
+
+
+def _exif_orientation(exif: bytes) -> int:
+    """The orientation tag (1 to 8; from 5 on, rows and columns are exchanged) of an EXIF block, or 1."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", exif, entry)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _check_size(data: bytes) -> None:
+    """Refuse what would not fit in memory by its header, before a decoder allocates it."""
+    header = jpeg_header(data)
+    size: tuple[int, ...] = header[:2] if header else ()
+    if data.startswith(_PNG_START) and len(data) >= 24:
+        size = struct.unpack_from(">II", data, 16)
+    if size and math.prod(size) > MAX_PIXELS:
+        raise UnreadableImage(f"its {size[0]} x {size[1]} pixels are more than the {MAX_PIXELS} that are accepted")
+
+
+def _complete(data: bytes) -> bool:
+    """False for a JPEG or PNG without its end marker. Bytes after the marker are fine."""
+    if data.startswith(_JPEG_START):
+        if data.endswith(_JPEG_END):
+            return True
+        # entropy-coded data never holds the marker, but an embedded thumbnail before the scan does
+        header = jpeg_header(data)
+        return data.rfind(_JPEG_END, header.scan if header else 0) >= 0
+    return not data.startswith(_PNG_START) or _PNG_END in data
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
+    except Image.DecompressionBombError:
+        raise UnreadableImage(f"it has more than the {MAX_PIXELS} pixels that are accepted") from None
+    except UnidentifiedImageError:
+        raise UnreadableImage("it is not an image in a known format") from None
+    except Exception as error:  # Pillow's plugins raise whatever their parsers stumble over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(f"it cannot be decoded ({reason})") from None

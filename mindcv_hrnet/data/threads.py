@@ -1,0 +1,102 @@
+"""Batches prepared ahead, on threads, handed over in order.
+
+OpenCV and file reads release Python's global lock, so threads decode in parallel without copies between processes.
+"""
+
+import ctypes
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+import cv2
+
+logger = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 3
+_CHUNK = 16
+
+Batch = TypeVar("Batch")
+Started = tuple[Batch, list[Future[None]]]
+
+
+class ReadAhead(Generic[Batch]):
+    """Prepares the batches of consecutive positions on threads and hands them over in order.
+
+    `start(pool, position)` submits the work of a batch and returns it with the futures that complete it. Reading on
+    where the last `take` ended costs nothing; any other position drops what was prepared.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        start: Callable[[ThreadPoolExecutor, int], Started[Batch]],
+        end: int | None = None,
+    ) -> None:
+        self.workers = usable_workers(workers)
+        self._start, self._end = start, end
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: deque[tuple[int, Batch, list[Future[None]]]] = deque()
+
+    def take(self, position: int) -> Batch:
+        """The finished batch. Raises what a thread raised."""
+        if self._pool is None:
+            prepare_process()
+            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="data")
+        if self._pending and self._pending[0][0] != position:
+            self._drop()
+        following = self._pending[-1][0] + 1 if self._pending else position
+        while len(self._pending) <= BATCHES_AHEAD and (self._end is None or following < self._end):
+            self._pending.append((following, *self._start(self._pool, following)))
+            following += 1
+        _, batch, futures = self._pending.popleft()
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            self._drop()
+            raise
+        return batch
+
+    def close(self) -> None:
+        self._drop()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _drop(self) -> None:
+        for _, _, futures in self._pending:
+            for future in futures:
+                future.cancel()
+        self._pending.clear()
+
+
+def chunks(count: int, workers: int) -> list[range]:
+    """Rows of a batch, shared out: small enough that all threads work on the next batch first."""
+    length = max(1, min(_CHUNK, -(-count // workers)))
+    return [range(start, min(start + length, count)) for start in range(0, count, length)]
+
+
+@lru_cache
+def usable_workers(requested: int) -> int:
+    """`requested` threads, or as many as there are cores for this process; says so once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if requested > cores:
+        logger.warning("num_parallel_workers %d is more than the %d cores here; using %d", requested, cores, cores)
+    return min(requested, cores)
+
+
+@lru_cache
+def prepare_process() -> None:
+    """Settings of the libraries underneath, once: our threads are the parallelism, and errors are ours to report."""
+    cv2.setNumThreads(0)
+    cv2.setLogLevel(0)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        # glibc returns each decoded image's memory to the system and fetches it anew, page by page; for images of a
+        # megapixel that takes as long as decoding. M_MMAP_THRESHOLD and M_TRIM_THRESHOLD:
+        libc.mallopt(-3, 1 << 28)
+        libc.mallopt(-1, 1 << 29)

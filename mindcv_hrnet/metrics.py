@@ -1,0 +1,32 @@
+"""Exact counts of a validation pass: what is correct, and the summed loss."""
+
+from mindspore import Tensor, nn, ops
+from mindspore import dtype as mstype
+
+
+class BatchCounts(nn.Cell):
+    """(N, K) logits, (N,) labels, (N,) valid -> (3,) float32: correct top-1, correct top-5, summed cross entropy.
+
+    Where `valid` is 0 the row is padding and counts nowhere. Equal logits are ranked by class number, as argmax ranks
+    them; a row with a NaN is wrong.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_softmax = ops.LogSoftmax(axis=-1)
+
+    def construct(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+        logits = ops.cast(logits, mstype.float32)
+        classes = ops.arange(logits.shape[1])
+        column = ops.expand_dims(labels, 1)
+        is_label = ops.cast(classes == column, mstype.float32)
+        own = ops.reduce_sum(ops.select(is_label > 0, logits, ops.zeros_like(logits)), 1)
+        own = ops.expand_dims(own, 1)
+        # Not "above or equal": counting what is not below keeps a NaN from ranking first
+        not_below = 1 - ops.cast(logits < own, mstype.float32)
+        tied_later = ops.cast(ops.logical_and(logits == own, classes > column), mstype.float32)
+        rank = ops.reduce_sum(not_below - tied_later, 1)
+        top1 = ops.reduce_sum(valid * ops.cast(rank <= 1, mstype.float32))
+        top5 = ops.reduce_sum(valid * ops.cast(rank <= 5, mstype.float32))
+        losses = -ops.reduce_sum(is_label * self.log_softmax(logits), 1)
+        return ops.stack((top1, top5, ops.reduce_sum(valid * losses)))

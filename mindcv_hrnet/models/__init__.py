@@ -1,0 +1,34 @@
+"""HRNet and its variants. The table (`specs`) is here at once; what needs MindSpore is looked up on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mindcv_hrnet.models.specs import VARIANTS, Description, Spec, describe, list_models
+
+if TYPE_CHECKING:
+    from mindcv_hrnet.models.factory import create_model
+    from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
+    from mindcv_hrnet.models.precision import set_precision
+
+__all__ = [
+    "VARIANTS",
+    "Description",
+    "HRNet",
+    "HRNetFeatures",
+    "Spec",
+    "create_model",
+    "describe",
+    "list_models",
+    "set_precision",
+]
+
+_HOMES = {"HRNet": "hrnet", "HRNetFeatures": "hrnet", "create_model": "factory", "set_precision": "precision"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

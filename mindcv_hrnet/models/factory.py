@@ -1,0 +1,77 @@
+"""From a model's name to its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mindspore import nn
+
+from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
+from mindcv_hrnet.models.specs import BRANCHES, find_spec
+
+FEATURES = ("raw", "incre")
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    checkpoint: str = "",
+    features_only: bool = False,
+    out_indices: Sequence[int] = BRANCHES,
+    *,
+    features: str = "raw",
+    drop_rate: float = 0.0,
+) -> nn.Cell:
+    """A classifier, or with `features_only` a backbone, of the variant called `name`.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: outputs of the classifier; 0 gives the pooled vector before it, (N, 2048).
+        in_channels: channels of the images.
+        pretrained: start from published weights.
+        checkpoint: path of weights to start from.
+        features_only: return a tuple of feature maps instead of logits; `network.feature_info` says which.
+        out_indices: the maps wanted, in this order, of 0 to 3: the branches at strides 4, 8, 16 and 32.
+        features: "raw" branches as they leave stage 4 (C, 2C, 4C, 8C channels), or "incre", widened as the head
+            does it (128, 256, 512, 1024).
+        drop_rate: dropout before the classifier.
+
+    Raises:
+        UserError: a name or value that does not exist, or a setting that would have no effect.
+    """
+    spec = find_spec(name)
+    if num_classes < 0:
+        raise UserError(f"num_classes must be 0 (no classifier) or more, not {num_classes}")
+    if in_channels < 1:
+        raise UserError(f"in_channels must be 1 or more, not {in_channels}")
+    if not 0 <= drop_rate < 1:
+        raise UserError(f"drop_rate must be at least 0 and below 1, not {drop_rate}")
+    if drop_rate and (features_only or not num_classes):
+        raise UserError(f"drop_rate {drop_rate} has no effect without a classifier: leave it at 0")
+    if features not in FEATURES:
+        raise UserError(f"unknown features {features!r}. Choices: {', '.join(FEATURES)}")
+    wanted = tuple(out_indices)
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(BRANCHES):
+        raise UserError(f"out_indices must be one or more different numbers of {BRANCHES}, not {wanted}")
+    if not features_only and (features != "raw" or wanted != BRANCHES):
+        raise UserError("features and out_indices have an effect with features_only=True only")
+    if pretrained:
+        raise UserError(
+            "published weights cannot be fetched by this version yet: "
+            "download the file and pass its path as checkpoint instead of pretrained=True"
+        )
+
+    network: nn.Cell
+    if features_only:
+        network = HRNetFeatures(spec, in_channels, wanted, widened=features == "incre")
+    else:
+        network = HRNet(spec, num_classes, in_channels, drop_rate)
+    if checkpoint:
+        # Only those who load weights need the module that reads them.
+        from mindcv_hrnet.weights import load_weights
+
+        load_weights(network, checkpoint)
+    return network

@@ -1,0 +1,124 @@
+"""The few cells HRNet is made of.
+
+Every layer calls primitives made in `__init__`: a graph of such lean cells compiles and runs markedly faster than one
+of MindSpore's own layers, because compile time follows the number of function graphs. Every layer gives back the dtype
+that it was given; parameters are always float32 and are cast where they are used (see `precision.py`), except in
+`BatchNorm`, whose kernels take them as they are.
+Images and features are (N, C, H, W) throughout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import HeNormal, Uniform, initializer
+
+
+class CastTo(nn.Cell):
+    """Any tensor -> the same values in `dtype`: where half precision begins and ends."""
+
+    def __init__(self, dtype: Any = ms.float32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.cast = ops.Cast()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.cast(x, self.dtype)
+
+
+class Conv2d(nn.Cell):
+    """(N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)), odd kernels, never a bias.
+
+    Weights start kaiming-normal over the fan-out, as in the paper's code. A bias would be cancelled by the batch
+    normalisation that follows every convolution of an HRNet.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        kaiming = HeNormal(mode="fan_out", nonlinearity="relu")
+        self.weight = Parameter(initializer(kaiming, (out_channels, in_channels, kernel, kernel)), name="weight")
+        self.convolve = ops.Conv2D(out_channels, kernel, pad_mode="pad", pad=kernel // 2, stride=stride)
+        self.cast = ops.Cast()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.convolve(x, self.cast(self.weight, x.dtype))
+
+
+class BatchNorm(nn.Cell):
+    """(N, C, H, W) -> same: batch statistics while training, moving ones otherwise.
+
+    `momentum` is the share of the old moving statistics that stays (PyTorch counts the other share). Parameters and
+    statistics are float32, so the kernels take and give half precision but compute in float32.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.moving_mean = Parameter(initializer("zeros", channels), name="moving_mean", requires_grad=False)
+        self.moving_variance = Parameter(initializer("ones", channels), name="moving_variance", requires_grad=False)
+        self.gamma = Parameter(initializer("ones", channels), name="gamma")
+        self.beta = Parameter(initializer("zeros", channels), name="beta")
+        self.normalise_batch = ops.BatchNorm(is_training=True, epsilon=eps, momentum=1.0 - momentum)
+        self.normalise = ops.BatchNorm(is_training=False, epsilon=eps)
+
+    def construct(self, x: Tensor) -> Tensor:
+        normalise = self.normalise_batch if self.training else self.normalise
+        return normalise(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
+
+
+class ConvNorm(nn.SequentialCell):
+    """Convolution, batch normalisation and, where asked, ReLU."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, relu: bool = False
+    ) -> None:
+        super().__init__(Conv2d(in_channels, out_channels, kernel, stride), BatchNorm(out_channels))
+        self.activate = relu
+        self.relu = ops.ReLU()
+
+    def construct(self, x: Tensor) -> Tensor:
+        convolve, normalise = self.cell_list
+        x = normalise(convolve(x))
+        return self.relu(x) if self.activate else x
+
+
+class Upsample(nn.Cell):
+    """(N, C, h, w) and a map of the wanted size (N, C', H, W) -> (N, C, H, W), nearest neighbour.
+
+    The size is read off the other map, so that the branches fit together at any image size.
+    """
+
+    def construct(self, x: Tensor, like: Tensor) -> Tensor:
+        _, _, height, width = like.shape
+        # The one primitive made here and not in __init__: the size is one of its attributes.
+        return ops.ResizeNearestNeighbor((height, width))(x)
+
+
+class GlobalMean(nn.Cell):
+    """(N, C, H, W) -> (N, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = ops.ReduceMean()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.mean(x, (2, 3))
+
+
+class Dense(nn.Cell):
+    """(N, C_in) -> (N, C_out), with a bias. Weights start uniform within 1 / sqrt(C_in), the bias at zero."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        uniform = Uniform(1.0 / math.sqrt(in_channels))
+        self.weight = Parameter(initializer(uniform, (out_channels, in_channels)), name="weight")
+        self.bias = Parameter(initializer("zeros", out_channels), name="bias")
+        self.multiply = ops.MatMul(transpose_b=True)
+        self.add = ops.BiasAdd()
+        self.cast = ops.Cast()
+
+    def construct(self, x: Tensor) -> Tensor:
+        y = self.multiply(x, self.cast(self.weight, x.dtype))
+        return self.add(y, self.cast(self.bias, x.dtype))

@@ -1,0 +1,92 @@
+"""How gradients become weights: MindSpore's optimizers, and AdamW, which it lacks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+from mindcv_hrnet.config import OptimizerConfig
+
+BETA1, BETA2 = 0.9, 0.999
+
+
+_adam, _assign = ops.Adam(), ops.Assign()
+_update = ops.MultitypeFuncGraph("adamw_update")
+
+
+@_update.register("Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor")
+def _update_one(
+    beta1_power: Tensor,
+    beta2_power: Tensor,
+    learning_rate: Tensor,
+    betas: Tensor,
+    eps: Tensor,
+    decay: float,
+    parameter: Parameter,
+    moment1: Parameter,
+    moment2: Parameter,
+    gradient: Tensor,
+) -> Tensor:
+    if decay > 0:
+        _assign(parameter, parameter * (1 - learning_rate * decay))
+    _adam(parameter, moment1, moment2, beta1_power, beta2_power, learning_rate, betas[0], betas[1], eps, gradient)
+    return True
+
+
+class AdamW(nn.Optimizer):
+    """Adam with decoupled weight decay (arXiv:1711.05101, algorithm 2).
+
+    MindSpore's AdamWeightDecay has no bias correction. Here its Adam kernel does the update: the kernel corrects the
+    learning rate for the bias, and eps is scaled alike, so that it means what it means in the paper.
+    """
+
+    def __init__(self, params: Any, learning_rate: Any, eps: float = 1e-8):
+        super().__init__(learning_rate, params)
+        self.moments1 = self._parameters.clone(prefix="adam_m", init="zeros")
+        self.moments2 = self._parameters.clone(prefix="adam_v", init="zeros")
+        self.beta1_power = Parameter(Tensor(1.0, mstype.float32), name="beta1_power")
+        self.beta2_power = Parameter(Tensor(1.0, mstype.float32), name="beta2_power")
+        self.betas = Tensor([BETA1, BETA2], mstype.float32)
+        self.eps = eps
+        self.decays = tuple(float(decay) for decay in self.weight_decay)
+        self.hyper_map = ops.HyperMap()
+
+    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        learning_rate = self.get_lr()
+        self.assignadd(self.global_step, self.global_step_increase_tensor)
+        beta1_power = self.beta1_power * self.betas[0]
+        beta2_power = self.beta2_power * self.betas[1]
+        _assign(self.beta1_power, beta1_power)
+        _assign(self.beta2_power, beta2_power)
+        eps = self.eps * ops.sqrt(1 - beta2_power)
+        update = ops.partial(_update, beta1_power, beta2_power, learning_rate, self.betas, eps)
+        return self.hyper_map(update, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+
+
+def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay, as `weight_decay_filter` says, in MindSpore's group format."""
+    spared = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
+    endings = spared[config.weight_decay_filter]
+    without = [parameter for parameter in parameters if parameter.name.rsplit(".", 1)[-1] in endings]
+    names = {parameter.name for parameter in without}
+    groups = [
+        {"params": [p for p in parameters if p.name not in names], "weight_decay": config.weight_decay},
+        {"params": without, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]] + [{"order_params": list(parameters)}]
+
+
+def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Optimizer:
+    """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
+    groups: Any = decay_groups(parameters, config)
+    rates = [float(rate) for rate in schedule]
+    if config.opt == "adamw":
+        return AdamW(groups, rates, eps=config.eps)
+    if config.opt == "adam":
+        return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=config.eps)
+    if config.opt == "sgd":
+        return nn.SGD(groups, rates, momentum=config.momentum, nesterov=config.use_nesterov)
+    assert config.opt == "momentum"
+    return nn.Momentum(groups, rates, momentum=config.momentum, use_nesterov=config.use_nesterov)

@@ -1,0 +1,258 @@
+"""Turns dataclass fields into recipe options: conversion, range checks, YAML, command line and help.
+
+Knows nothing of HRNet: `config.py` declares the options, this module reads them.
+"""
+
+import argparse
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, Field, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mindcv_hrnet.errors import ConfigError
+
+TRUE_WORDS = ("true", "yes", "on", "y", "t", "1")
+FALSE_WORDS = ("false", "no", "off", "n", "f", "0")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[Any] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    unbuilt: bool = False,
+) -> Any:
+    """Declare one recipe key: default, one-line meaning and what it accepts.
+
+    `low <= value <= high` and `above < value < below` hold for each number of a list. `unbuilt` marks a key of the
+    MindCV format whose behaviour does not exist here: it is refused at any value but its default.
+    """
+    metadata = {"help": help, "choices": choices, "unbuilt": unbuilt}
+    metadata["bounds"] = {"low": low, "high": high, "above": above, "below": below}
+    return field(default=default, metadata=metadata)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`" (nearest: 'x')"`, or nothing when no name is close."""
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f" (nearest: '{matches[0]}')" if matches else ""
+
+
+# --- types ---------------------------------------------------------------------------------------------------------
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a user would say it: `tuple[float, float]` is "2 floats"."""
+    if isinstance(annotation, types.UnionType):
+        return " or ".join(type_name(part) for part in annotation.__args__)
+    if annotation is type(None):
+        return "None"
+    if typing.get_origin(annotation) is tuple:
+        item, *rest = typing.get_args(annotation)
+        count = "list of" if rest == [Ellipsis] else str(1 + len(rest))
+        return f"{count} {type_name(item)}s"
+    return {bool: "True/False", int: "int", float: "float", str: "str"}[annotation]
+
+
+def convert(value: Any, annotation: Any) -> Any:
+    """`value` (YAML value or command-line text) as `annotation`, or ValueError."""
+    if isinstance(annotation, types.UnionType):
+        # None and numbers first: "None" and "0.4" are also valid strings
+        order = sorted(annotation.__args__, key=lambda part: (part is str, typing.get_origin(part) is tuple))
+        for part in order:
+            try:
+                return convert(value, part)
+            except ValueError:
+                continue
+        raise ValueError
+    if typing.get_origin(annotation) is tuple:
+        return _convert_tuple(value, annotation)
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    return _SCALARS[annotation](value)
+
+
+def _convert_tuple(value: Any, annotation: Any) -> tuple[Any, ...]:
+    if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
+    if isinstance(value, str):
+        value = value.strip().strip("[]()").replace(",", " ").split()
+    elif isinstance(value, (int, float)):
+        value = (value,)
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError
+    item, *rest = typing.get_args(annotation)
+    if rest != [Ellipsis] and len(value) != 1 + len(rest):
+        raise ValueError
+    return tuple(convert(element, item) for element in value)
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in TRUE_WORDS + FALSE_WORDS:
+        return value.lower() in TRUE_WORDS
+    raise ValueError
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, (bool, float)):
+        raise ValueError
+    return int(_number(value, int))
+
+
+def _to_float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    number = float(_number(value, float))  # text too: YAML 1.1 reads 1e-3 as a string
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _number(value: Any, kind: type) -> Any:
+    try:
+        return kind(value)
+    except TypeError as error:
+        raise ValueError from error
+
+
+def _to_str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _to_none(value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value.lower() in ("none", "null", "~")):
+        raise ValueError
+
+
+_SCALARS = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str, type(None): _to_none}
+
+
+# --- one option ----------------------------------------------------------------------------------------------------
+
+
+def annotations(section: type) -> dict[str, Any]:
+    """Resolved annotation of every field of a section dataclass."""
+    return typing.get_type_hints(section)
+
+
+def accepts(option_field: Field[Any]) -> str:
+    """What the option accepts besides its type: its choices or its bounds, or nothing."""
+    if option_field.metadata["choices"]:
+        return "choices: " + ", ".join(repr(choice) for choice in option_field.metadata["choices"])
+    signs = {"low": ">=", "high": "<=", "above": ">", "below": "<"}
+    bounds = option_field.metadata["bounds"]
+    parts = [f"{sign} {bounds[name]:g}" for name, sign in signs.items() if bounds[name] is not None]
+    return "must be " + " and ".join(parts) if parts else ""
+
+
+def check_value(option_field: Field[Any], value: Any) -> str:
+    """Why `value` is outside what the option accepts; empty when it is fine."""
+    choices = option_field.metadata["choices"]
+    if choices:
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        return "" if value in choices else accepts(option_field) + hint
+    bounds = option_field.metadata["bounds"]
+    numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
+    outside = any(
+        (bounds["low"] is not None and number < bounds["low"])
+        or (bounds["high"] is not None and number > bounds["high"])
+        or (bounds["above"] is not None and number <= bounds["above"])
+        or (bounds["below"] is not None and number >= bounds["below"])
+        for number in numbers
+    )
+    return accepts(option_field) if outside else ""
+
+
+def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: str) -> Any:
+    """The converted and checked value of one key, or ConfigError naming `origin`, key, value and what is accepted."""
+    shown = value[0] if isinstance(value, list) and len(value) == 1 else value
+    try:
+        converted = convert(value, annotation)
+    except ValueError:
+        detail = accepts(option_field)
+        raise ConfigError(
+            f"{origin}: {option_field.name}: {shown!r} is not {type_name(annotation)}{'; ' + detail if detail else ''}"
+        ) from None
+    problem = check_value(option_field, converted)
+    if problem:
+        raise ConfigError(f"{origin}: {option_field.name}: {shown!r} is not accepted; {problem}")
+    if option_field.metadata["unbuilt"] and converted != option_field.default:
+        raise ConfigError(
+            f"{origin}: {option_field.name}: {shown!r} is not supported yet; leave it at {option_field.default!r}"
+        )
+    return converted
+
+
+# --- YAML ----------------------------------------------------------------------------------------------------------
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice instead of keeping the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key_node, key in zip(node.value, keys, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node[0].end_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """The flat mapping in a recipe file, or a one-line ConfigError."""
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml")
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_RecipeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: holds a {type(content).__name__}; a recipe is a flat list of 'key: value' lines")
+    return content
+
+
+# --- command line --------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(f"command line: {message}; see --help")
+
+
+def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
+    """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
+    parser = _Parser(
+        prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS, add_help=False
+    )
+    general = parser.add_argument_group("general")
+    general.add_argument("-h", "--help", action="help", help="show this text")
+    general.add_argument("-c", "--config", metavar="FILE", help="recipe; --key value on the command line wins over it")
+    for title, section in sections.items():
+        group = parser.add_argument_group(title)
+        kinds = annotations(section)
+        for item in fields(section):
+            assert item.default is not MISSING
+            detail = accepts(item)
+            text = f"{item.metadata['help']} ({type_name(kinds[item.name])}{'; ' + detail if detail else ''}; "
+            group.add_argument(
+                f"--{item.name}", nargs="+", metavar="V", help=(text + f"default {item.default!r})").replace("%", "%%")
+            )
+    return parser

@@ -1,0 +1,174 @@
+"""The training job: build everything from the recipe, then one `fit`."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from mindcv_hrnet.callbacks import (
+    EpochRecord,
+    EqualStatistics,
+    MetricsFile,
+    Progress,
+    RunShape,
+    SaveCheckpoint,
+    TrainLoss,
+    Validate,
+)
+from mindcv_hrnet.checkpoint import RunFolder, find_state, restore_state
+from mindcv_hrnet.cluster import Cluster, connect, sum_over_ranks
+from mindcv_hrnet.config import Config, run_folder
+from mindcv_hrnet.data.feed import as_dataset
+from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
+from mindcv_hrnet.data.source import ImageFolder, open_split
+from mindcv_hrnet.errors import DataError, RunError
+from mindcv_hrnet.evaluator import Evaluator
+from mindcv_hrnet.files import write_text
+from mindcv_hrnet.loss import build_loss
+from mindcv_hrnet.models import create_model, set_precision
+from mindcv_hrnet.optimizer import build_optimizer
+from mindcv_hrnet.preprocess import Preprocess
+from mindcv_hrnet.scheduler import build_schedule
+from mindcv_hrnet.train_step import TrainStep
+from mindcv_hrnet.weights import load_weights
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: Config) -> Path:
+    """Train the recipe; returns the run folder."""
+    cluster = connect(config.system)
+    config, source, validation = open_data(config)
+    folder = RunFolder(run_folder(config), config.model.model, source.class_names, config.train) if cluster.is_main else None
+    resumed = find_state(config.model.ckpt_path) if config.train.resume_opt else None
+    place = (cluster.rank, cluster.size, config.model.in_channels)
+    with ExitStack() as stack:
+        loader = TrainLoader(source, config.data, config.augmentation, config.system.seed, *place)
+        stack.callback(loader.close)
+        shape = RunShape(
+            epochs=config.train.epoch_size,
+            steps_per_epoch=loader.steps_per_epoch,
+            global_batch_size=config.data.batch_size * cluster.size,
+            first_epoch=resumed[1].epoch if resumed else 0,
+        )
+        if shape.first_epoch >= shape.epochs:
+            raise RunError(f"{config.model.ckpt_path}: has all {shape.first_epoch} epochs; raise --epoch_size to go on")
+        schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch)
+        network, step = build_step(config, schedule, cluster)
+        if resumed:
+            restore_state(step, resumed[0])
+        check_equal_weights(network, cluster)
+        if folder:
+            write_text(folder.folder / "config.yaml", config.to_yaml())
+        _announce(config, source, validation, shape, network, cluster)
+
+        record = EpochRecord()
+        callbacks = [
+            Progress(shape, schedule, config.system.log_interval, record, cluster),
+            TrainLoss(step, shape, record, cluster, config.system.log_interval),
+            EqualStatistics(network, cluster),
+        ]
+        if validation:
+            evaluation_loader = EvalLoader(validation, config.data, config.augmentation, *place)
+            stack.callback(evaluation_loader.close)
+            evaluate = Evaluator(network, evaluation_loader, config.augmentation, cluster)
+            callbacks.append(Validate(evaluate, config.system.val_interval, shape.epochs, record))
+        if folder:
+            callbacks.append(MetricsFile(folder.folder / "metrics.csv", record, shape.first_epoch))
+            callbacks.append(SaveCheckpoint(folder, network, step, shape.epochs, record))
+        fit(step, loader, callbacks, shape, config)
+    if folder:
+        best = folder.manifest.best
+        logger.info("done: %s%s", folder.folder, f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else "")
+    return run_folder(config)
+
+
+def open_data(config: Config) -> tuple[Config, ImageFolder, ImageFolder | None]:
+    """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted."""
+    data = config.data
+    source = open_split(data.data_dir, data.train_split)
+    found, stated = len(source.class_names), config.model.num_classes
+    if stated is not None and stated != found:
+        raise DataError(f"{source.root}: has {found} classes, num_classes is {stated}; pass --num_classes {found}")
+    wanted = config.system.val_while_train
+    validation = open_split(data.data_dir, data.val_split, source.class_names) if wanted else None
+    return config.override(num_classes=found), source, validation
+
+
+def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[nn.Cell, TrainStep]:
+    """(network, the cell that trains it)."""
+    assert config.model.num_classes is not None
+    network = create_model(
+        config.model.model, config.model.num_classes, config.model.in_channels, drop_rate=config.model.drop_rate or 0.0
+    )
+    if config.model.ckpt_path and not config.train.resume_opt:
+        load_weights(network, config.model.ckpt_path)
+    set_precision(network, config.model.amp_level)
+    preprocess = build_preprocess(config)
+    optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)
+    step = TrainStep(network, preprocess, build_loss(config.loss), optimizer, cluster, config.train, config.loss)
+    step.set_train(True)
+    return network, step
+
+
+def build_preprocess(config: Config) -> Preprocess:
+    """The device's part of the training transform; what the recipe leaves off is not in the graph."""
+    a = config.augmentation
+    assert config.model.num_classes is not None
+    return Preprocess(
+        *(a.mean, a.std, a.image_resize, config.model.num_classes, config.loss.label_smoothing),
+        erase=a.re_prob > 0,
+        mix=a.cutmix_prob > 0 and max(a.mixup, a.cutmix) > 0,
+    )
+
+
+def check_equal_weights(network: nn.Cell, cluster: Cluster) -> None:
+    """Raise RunError unless every rank starts from the same weights."""
+    own = np.array([float(np.abs(p.asnumpy()).sum(dtype=np.float64)) for p in network.get_parameters()], np.float32)
+    if not np.allclose(sum_over_ranks(own, cluster), own * cluster.size, rtol=1e-6):
+        raise RunError("the ranks start from different weights; give every rank the same seed and ckpt_path")
+
+
+def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shape: RunShape, config: Config) -> None:
+    """Run the epochs that are left. An error inside the loader is raised as itself, not as MindSpore wraps it."""
+    dataset = as_dataset(loader, start_epoch=shape.first_epoch)
+    try:
+        ms.Model(step).train(
+            shape.epochs,
+            dataset,
+            callbacks=callbacks,
+            dataset_sink_mode=config.train.dataset_sink_mode,
+            initial_epoch=shape.first_epoch,
+        )
+    except RuntimeError:
+        if loader.error is not None:
+            raise loader.error from None
+        raise
+
+
+def _announce(
+    config: Config,
+    source: ImageFolder,
+    validation: ImageFolder | None,
+    shape: RunShape,
+    network: nn.Cell,
+    cluster: Cluster,
+) -> None:
+    """What is about to run, in three lines."""
+    parameters = sum(p.size for p in network.trainable_params())
+    logger.info("%s, %.2f M parameters, %d classes", config.model.model, parameters / 1e6, len(source.class_names))
+    logger.info(
+        "data: %d training and %s validation images in %s",
+        *(len(source), len(validation) if validation else "no", config.data.data_dir),
+    )
+    logger.info(
+        "%s x %d (%s), %s mode, amp %s, global batch %d, epochs %d to %d of %d steps",
+        *(cluster.device, cluster.size, cluster.launcher, ("graph", "PyNative")[config.system.mode]),
+        *(config.model.amp_level, shape.global_batch_size),
+        *(shape.first_epoch + 1, shape.epochs, shape.steps_per_epoch),
+    )
+    if config.train.dataset_sink_mode and cluster.device == "CPU":
+        logger.info("dataset_sink_mode: the CPU has no queue to feed, steps run one by one")

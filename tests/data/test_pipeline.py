@@ -1,0 +1,270 @@
+import gc
+import hashlib
+import logging
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
+from mindcv_hrnet.data.source import ImageFolder
+from mindcv_hrnet.data.threads import usable_workers
+from mindcv_hrnet.errors import DataError
+
+RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """As many cores as a test asks for."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(16), raising=False)
+    usable_workers.cache_clear()
+    yield
+    usable_workers.cache_clear()
+
+
+def digest(batch):
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in batch)).hexdigest()
+
+
+def test_shapes_and_types(folder, sections):
+    source = ImageFolder(folder({"a": 5, "b": 5}))
+    loader = TrainLoader(source, *sections(**RECIPE), seed=0)
+    batch = next(loader.batches(0))
+    loader.close()
+    assert [(part.shape, part.dtype.name) for part in batch] == [
+        ((4, 3, 32, 32), "uint8"),
+        ((4,), "int32"),
+        ((4, 4), "int32"),
+        ((4, 5), "float32"),
+    ]
+    assert [(p.shape, p.dtype) for p in loader.example()] == [(p.shape, p.dtype) for p in batch]
+
+
+@pytest.mark.parametrize("extra", [RECIPE, dict(color_jitter=(0.4, 0.4, 0.4, 0.1), vflip=0.5, re_prob=1.0, re_value="random")])
+def test_the_stream_does_not_depend_on_workers_or_on_where_it_starts(extra, folder, sections, cores):
+    source = ImageFolder(folder({"a": 9, "b": 8}))
+
+    def stream(workers):
+        loader = TrainLoader(source, *sections(num_parallel_workers=workers, **extra), seed=5)
+        try:
+            return [[digest(batch) for batch in loader.batches(epoch)] for epoch in range(3)]
+        finally:
+            loader.close()
+
+    one = stream(1)
+    assert [len(epoch) for epoch in one] == [4, 4, 4] and len({h for epoch in one for h in epoch}) == 12
+    assert stream(2) == one and stream(5) == one
+
+    loader = TrainLoader(source, *sections(**extra), seed=5)
+    for epoch, step in [(2, 3), (0, 0), (1, 2)]:
+        assert [digest(batch) for batch in loader.batches(epoch, step)] == one[epoch][step:]
+    loader.close()
+    other = TrainLoader(source, *sections(**extra), seed=6)
+    assert digest(next(other.batches(0))) != one[0][0]
+    other.close()
+
+
+def test_the_union_over_ranks_is_the_same(folder, sections):
+    source = ImageFolder(folder({"a": 9, "b": 8}))
+
+    def images(size):
+        seen = []
+        for rank in range(size):
+            loader = TrainLoader(source, *sections(batch_size=8 // size, **RECIPE), seed=5, rank=rank, size=size)
+            for step, batch in enumerate(loader.batches(1)):
+                rows = zip(batch.images, batch.labels, batch.erase, strict=True)
+                seen.extend((step, digest(row)) for row in rows)
+            loader.close()
+        return sorted(seen)
+
+    one = images(1)
+    assert len(one) == 16 and images(2) == one and images(4) == one and images(8) == one
+
+
+def test_jumping_costs_nothing(folder, sections):
+    loader = TrainLoader(ImageFolder(folder({"a": 9, "b": 8})), *sections(), seed=5)
+    start = time.perf_counter()
+    next(loader.batches(10_000, 3))
+    loader.close()
+    assert time.perf_counter() - start < 1
+
+
+def test_labels_belong_to_their_images(folder, sections):
+    source = ImageFolder(folder({"a": 4, "b": 4, "c": 4}))
+    loader = TrainLoader(source, *sections(batch_size=12, color_jitter=None), seed=0)
+    batch = next(loader.batches(0))
+    loader.close()
+    red = batch.images[:, 0].mean(axis=(1, 2))  # write_folder: 60 * label, brighter by 20 in the upper half
+    assert (np.abs(red - 60 * batch.labels - 10) <= 12).all()
+    assert sorted(batch.labels) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_grey_images_for_one_channel(folder, sections):
+    source = ImageFolder(folder({"a": 4, "b": 4}))
+    data, augmentation = sections(mean=(128.0,), std=(60.0,), **RECIPE)
+    train = TrainLoader(source, data, augmentation, seed=0, in_channels=1)
+    evaluation = EvalLoader(source, data, augmentation, in_channels=1)
+    assert next(train.batches(0)).images.shape == (4, 1, 32, 32)
+    images = next(iter(evaluation)).images
+    assert images.shape == (4, 1, 32, 32) and images.any()
+    train.close()
+    evaluation.close()
+
+
+def test_epochs_bounds_the_reading_ahead(folder, sections, monkeypatch):
+    source, started = ImageFolder(folder({"a": 4, "b": 4})), []
+    loader = TrainLoader(source, *sections(), seed=0, epochs=1)
+    start = loader._ahead._start
+    monkeypatch.setattr(loader._ahead, "_start", lambda pool, position: (started.append(position), start(pool, position))[1])
+    assert len(list(loader.batches(0))) == 2 and started == [0, 1]
+    loader.close()
+
+
+# --- evaluation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size, size", [(1, 1), (4, 1), (4, 3), (64, 2)])
+def test_evaluation_sees_every_image_once(batch_size, size, folder, sections):
+    source = ImageFolder(folder({"a": 6, "b": 5}))
+    seen = []
+    for rank in range(size):
+        loader = EvalLoader(source, *sections(batch_size=batch_size), rank=rank, size=size)
+        assert len(loader) == -(-11 // (batch_size * size))
+        for batch in loader:
+            assert batch.images.shape == (batch_size, 3, 32, 32) and batch.valid.dtype == bool
+            seen.extend(
+                (digest([image]), label)
+                for image, label, valid in zip(batch.images, batch.labels, batch.valid, strict=True)
+                if valid
+            )
+        loader.close()
+    one = EvalLoader(source, *sections(batch_size=11))
+    (whole,) = one
+    one.close()
+    assert sorted(seen) == sorted((digest([image]), label) for image, label in zip(whole.images, whole.labels, strict=True))
+    assert whole.labels.tolist() == [0] * 6 + [1] * 5 and whole.valid.all()
+
+
+def test_evaluation_again_and_after_breaking_off(folder, sections):
+    loader = EvalLoader(ImageFolder(folder({"a": 6, "b": 5})), *sections())
+    first = [digest(batch) for batch in loader]
+    for _ in loader:
+        break
+    assert [digest(batch) for batch in loader] == first
+    loader.close()
+
+
+def test_evaluation_stops_at_an_unreadable_file(folder, sections):
+    root = folder({"a": 300, "b": 5}, side=8)
+    (root / "a" / "123.jpg").write_bytes(b"")
+    loader = EvalLoader(ImageFolder(root), *sections())
+    with pytest.raises(DataError, match=r"a/123.jpg: the file is empty; validation needs every image"):
+        list(loader)
+    assert isinstance(loader.error, DataError)
+    loader.close()
+
+
+# --- damaged files -------------------------------------------------------------------------------------------------
+
+
+def damage(root, *names):
+    for name in names:
+        path = root / name
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+
+
+def test_a_damaged_file_is_named_once_and_replaced_always_by_the_same(folder, sections, caplog):
+    root = folder({"a": 60, "b": 60}, side=16)
+    clean = TrainLoader(ImageFolder(root), *sections(shuffle=False, color_jitter=None), seed=0)
+    before = [list(clean.batches(epoch)) for epoch in range(2)]
+    clean.close()
+    damage(root, "a/002.jpg")
+    with caplog.at_level(logging.WARNING):
+        loader = TrainLoader(ImageFolder(root), *sections(shuffle=False, color_jitter=None), seed=0)
+        after = [list(loader.batches(epoch)) for epoch in range(2)]
+        loader.close()
+        again = TrainLoader(ImageFolder(root), *sections(shuffle=False, color_jitter=None), seed=0)
+        assert digest(next(again.batches(0))) == digest(after[0][0])
+        again.close()
+    messages = [record.getMessage() for record in caplog.records if "002.jpg" in record.getMessage()]
+    assert len(messages) == 2  # one for each loader
+    assert messages[0].endswith("a/002.jpg: it is truncated: its end marker is missing; another image takes its place")
+    for epoch in range(2):
+        first, *rest = after[epoch]
+        assert [digest(batch) for batch in rest] == [digest(batch) for batch in before[epoch][1:]]
+        changed = (first.images != before[epoch][0].images).any(axis=(1, 2, 3))
+        assert changed.tolist() == [False, False, True, False]
+    # the replacement comes with its own label
+    red = after[0][0].images[2, 0].mean()
+    assert abs(red - 60 * after[0][0].labels[2] - 10) <= 12
+    assert after[0][0].labels[2] == after[1][0].labels[2]
+
+
+def test_more_than_one_percent_of_damaged_files_end_the_run(folder, sections, caplog):
+    root = folder({"a": 60, "b": 60}, side=16)
+    damage(root, "a/002.jpg", "b/017.jpg")
+    loader = TrainLoader(ImageFolder(root), *sections(), seed=0)
+    with pytest.raises(DataError, match=r"2 of 120 training images cannot be used, more than 1%, among them .*\.jpg; rep"):
+        for epoch in range(2):
+            list(loader.batches(epoch))
+    loader.close()
+    assert isinstance(loader.error, DataError)
+
+
+def test_a_file_that_disappears_counts_as_damaged(folder, sections, caplog):
+    root = folder({"a": 60, "b": 60}, side=16)
+    source = ImageFolder(root)
+    (root / "a" / "001.jpg").unlink()
+    loader = TrainLoader(source, *sections(), seed=0)
+    list(loader.batches(0))
+    loader.close()
+    assert "a/001.jpg: it cannot be read (No such file or directory)" in caplog.text
+
+
+# --- threads -------------------------------------------------------------------------------------------------------
+
+
+class Broken(ImageFolder):
+    def read(self, index):
+        raise ZeroDivisionError("a defect, not the user's fault")
+
+
+def test_a_defect_surfaces_as_itself(folder, sections):
+    source = Broken(folder({"a": 9, "b": 8}))
+    for loader in (TrainLoader(source, *sections(), seed=0), EvalLoader(source, *sections())):
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            next(loader.batches(0) if isinstance(loader, TrainLoader) else iter(loader))
+        assert isinstance(loader.error, ZeroDivisionError)
+        loader.close()
+
+
+def test_no_thread_stays(folder, sections):
+    source, before = ImageFolder(folder({"a": 9, "b": 8})), threading.active_count()
+    loader = TrainLoader(source, *sections(), seed=0)
+    next(loader.batches(0))
+    assert threading.active_count() > before
+    loader.close()
+    assert threading.active_count() == before
+    assert len(list(loader.batches(0))) == 4  # a closed loader starts again
+    loader.close()
+    forgotten = TrainLoader(source, *sections(), seed=0)
+    next(forgotten.batches(0))
+    del forgotten
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_workers_are_clamped_with_one_notice(monkeypatch, caplog):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(3), raising=False)
+    usable_workers.cache_clear()
+    assert [usable_workers(8), usable_workers(8), usable_workers(2)] == [3, 3, 2]
+    assert [record.getMessage() for record in caplog.records] == [
+        "num_parallel_workers 8 is more than the 3 cores here; using 3"
+    ]
+    usable_workers.cache_clear()
