@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mindcv_hrnet.cluster import end_job, launcher_of, let_others_speak_first, prepare_environment
+from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
 from mindcv_hrnet.config import Config, parse_config
 from mindcv_hrnet.errors import ConfigError, UserError
 
@@ -64,19 +64,18 @@ def guarded(work: Callable[[], None]) -> int:
     _set_up_logging()
     try:
         work()
-        return 0
+        return _leave(0)
     except UserError as error:
-        return _fail(f"error: {error}", error.exit_code)
+        return _leave(error.exit_code, f"error: {error}")
     except KeyboardInterrupt:
-        return _fail("interrupted; finished checkpoints are kept", INTERRUPTED)
+        return _leave(INTERRUPTED, "interrupted; finished checkpoints are kept")
     except Exception:
-        let_others_speak_first()
-        return _fail(traceback.format_exc().rstrip(), DEFECT)
+        return _leave(DEFECT, traceback.format_exc().rstrip(), echo_possible=True)
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _leave(exit_code: int, message: str = "", *, echo_possible: bool = False) -> int:
     sys.stdout.flush()
-    end_job(exit_code, message)
+    leave_job(exit_code, message, echo_possible=echo_possible)
     return exit_code
 
 

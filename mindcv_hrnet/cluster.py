@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Ranks may compile for half an hour on a large network, and at different speeds
 PATIENCE_S = 3600
-# How long a rank that failed waits: a peer's failure reaches it as a broken collective, and the peer explains it better
-SECOND_ERROR_DELAY_S = 5.0
+# How long a rank waits with an error that another rank may explain better
+SECOND_ERROR_DELAY_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -170,23 +170,26 @@ def sum_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
     return ms.ops.AllReduce()(ms.Tensor(values.astype(np.float32))).asnumpy()
 
 
-def end_job(exit_code: int, message: str = "") -> None:
-    """Leave after a failure so that no peer is left waiting, with the cause shown last.
+def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False) -> None:
+    """Show the cause of a failure once, and leave so that no rank is left waiting. A standalone process only prints.
 
-    Call with standard streams flushed. Standalone processes return; ranks end the whole job.
+    Ranks that fail alike would all report: the first rank speaks at once, the others a little later, by when the
+    launcher has ended them. `echo_possible` marks an error that a peer's failure may have caused (a broken collective):
+    there every rank waits, so that the one that failed first is heard.
     """
     launcher, rank, size = launcher_of(os.environ)
-    if message:
-        print(message if size == 1 else f"[rank {rank}] {message}", file=sys.stderr, flush=True)
     if size == 1:
+        if message:
+            print(message, file=sys.stderr, flush=True)
         return
+    # msrun's scheduler runs the same program; what it has to say is an echo of a worker's failure
+    if message and os.environ.get("MS_ROLE") != "MS_SCHED":
+        if rank > 0 or echo_possible:
+            time.sleep(SECOND_ERROR_DELAY_S)
+        print(f"[rank {rank}] {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
+    if exit_code:
+        os._exit(exit_code)  # ordinary exit would wait for ranks that will never come
     if launcher == "mpirun" and "mpi4py.MPI" in sys.modules:
-        sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(exit_code)
-    os._exit(exit_code)  # the launcher ends the other ranks; ordinary exit would wait for them
-
-
-def let_others_speak_first() -> None:
-    """Wait where another rank may be the one that failed: its launcher ends this process before it reports an echo."""
-    if launcher_of(os.environ)[2] > 1:
-        time.sleep(SECOND_ERROR_DELAY_S)
+        sys.modules["mpi4py.MPI"].Finalize()
+        os._exit(0)  # spares the farewell lines of MindSpore's TCP threads; under msrun they sign off at its scheduler

@@ -43,9 +43,10 @@ def option(
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`" (nearest: 'x')"`, or nothing when no name is close."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f" (nearest: '{matches[0]}')" if matches else ""
+    """`" (nearest: 'x')"`, or nothing when no name is close; case does not count."""
+    known = {each.lower(): each for each in names}
+    matches = difflib.get_close_matches(name.lower(), known, n=1)
+    return f" (nearest: '{known[matches[0]]}')" if matches else ""
 
 
 # --- types ---------------------------------------------------------------------------------------------------------
@@ -83,8 +84,8 @@ def convert(value: Any, annotation: Any) -> Any:
 
 
 def _convert_tuple(value: Any, annotation: Any) -> tuple[Any, ...]:
-    if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str):
-        value = value[0]
+    if isinstance(value, (list, tuple)) and all(isinstance(element, str) for element in value):
+        value = " ".join(value)  # the shell splits [0.2, 1.0] in two
     if isinstance(value, str):
         value = value.strip().strip("[]()").replace(",", " ").split()
     elif isinstance(value, (int, float)):
@@ -153,7 +154,7 @@ def accepts(option_field: Field[Any]) -> str:
     """What the option accepts besides its type: its choices or its bounds, or nothing."""
     if option_field.metadata["choices"]:
         return "choices: " + ", ".join(repr(choice) for choice in option_field.metadata["choices"])
-    signs = {"low": ">=", "high": "<=", "above": ">", "below": "<"}
+    signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
     bounds = option_field.metadata["bounds"]
     parts = [f"{sign} {bounds[name]:g}" for name, sign in signs.items() if bounds[name] is not None]
     return "must be " + " and ".join(parts) if parts else ""
@@ -163,7 +164,8 @@ def check_value(option_field: Field[Any], value: Any) -> str:
     """Why `value` is outside what the option accepts; empty when it is fine."""
     choices = option_field.metadata["choices"]
     if choices:
-        hint = nearest(value, choices) if isinstance(value, str) else ""
+        words = [choice for choice in choices if isinstance(choice, str)]
+        hint = nearest(value, words) if isinstance(value, str) else ""
         return "" if value in choices else accepts(option_field) + hint
     bounds = option_field.metadata["bounds"]
     numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
@@ -205,9 +207,10 @@ class _RecipeLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key_node, key in zip(node.value, keys, strict=True):
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node[0].end_mark)
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                mark = node.value[index][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", mark)
         return super().construct_mapping(node, deep)
 
 

@@ -63,7 +63,7 @@ class _Loader(Generic[Batch]):
         self.source = source
         self.error: Exception | None = None
         self._shape = (data.batch_size, in_channels, side, side)
-        self._ahead: ReadAhead[Batch] = ReadAhead(data.num_parallel_workers, self._start, end)
+        self._ahead: ReadAhead[Batch] = ReadAhead(data.num_parallel_workers, end)
 
     def example(self) -> Batch:
         """A batch of zeros with the shapes and types of every other."""
@@ -79,7 +79,7 @@ class _Loader(Generic[Batch]):
     def _take(self, positions: Iterable[int]) -> Iterator[Batch]:
         for position in positions:
             try:
-                batch = self._ahead.take(position)
+                batch = self._ahead.take(position, self._start)
             except Exception as error:
                 self.error = error
                 raise

@@ -27,31 +27,28 @@ Started = tuple[Batch, list[Future[None]]]
 class ReadAhead(Generic[Batch]):
     """Prepares the batches of consecutive positions on threads and hands them over in order.
 
-    `start(pool, position)` submits the work of a batch and returns it with the futures that complete it. Reading on
-    where the last `take` ended costs nothing; any other position drops what was prepared.
+    Reading on where the last `take` ended costs nothing; any other position drops what was prepared. Nothing from `end`
+    on is prepared ahead.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        start: Callable[[ThreadPoolExecutor, int], Started[Batch]],
-        end: int | None = None,
-    ) -> None:
+    def __init__(self, workers: int, end: int | None = None) -> None:
         self.workers = usable_workers(workers)
-        self._start, self._end = start, end
+        self._end = end
         self._pool: ThreadPoolExecutor | None = None
         self._pending: deque[tuple[int, Batch, list[Future[None]]]] = deque()
 
-    def take(self, position: int) -> Batch:
-        """The finished batch. Raises what a thread raised."""
+    def take(self, position: int, start: Callable[[ThreadPoolExecutor, int], Started[Batch]]) -> Batch:
+        """The finished batch of a position; `start(pool, position)` submits its work. Raises what a thread raised."""
         if self._pool is None:
             prepare_process()
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="data")
         if self._pending and self._pending[0][0] != position:
             self._drop()
         following = self._pending[-1][0] + 1 if self._pending else position
-        while len(self._pending) <= BATCHES_AHEAD and (self._end is None or following < self._end):
-            self._pending.append((following, *self._start(self._pool, following)))
+        while not self._pending or (
+            len(self._pending) <= BATCHES_AHEAD and (self._end is None or following < self._end)
+        ):
+            self._pending.append((following, *start(self._pool, following)))
             following += 1
         _, batch, futures = self._pending.popleft()
         try:
@@ -63,6 +60,7 @@ class ReadAhead(Generic[Batch]):
         return batch
 
     def close(self) -> None:
+        """Stop the threads; the next `take` starts new ones. Threads of a forgotten object end by themselves."""
         self._drop()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)

@@ -11,6 +11,7 @@ The attributes carry MindCV's names, so that checkpoints fit in both directions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import mindspore as ms
@@ -131,10 +132,10 @@ class Module(nn.Cell):
         self.exchanges = tuple(self.fuse_layers.cells())
 
     def construct(self, branches: Branches) -> Branches:
-        refined = ()
+        refined: Branches = ()
         for i, branch in enumerate(self.branches):
             refined = (*refined, branch(branches[i]))
-        exchanged = ()
+        exchanged: Branches = ()
         for exchange in self.exchanges:
             exchanged = (*exchanged, exchange(refined))
         return exchanged
@@ -157,7 +158,7 @@ class Transition(nn.Cell):
         first = branches[0]
         for cell in self.adapt:
             first = cell(first)
-        return (first,) + branches[1:] + (self.open[0](branches[-1]),)
+        return (first, *branches[1:], self.open[0](branches[-1]))
 
 
 class Stage(nn.SequentialCell):
@@ -220,7 +221,7 @@ class HRNet(Trunk):
         self.incre_modules = widening(spec, BRANCHES)
         self.widen = tuple(self.incre_modules.cells())
         self.downsample_modules = nn.CellList(
-            [ConvNorm(fine, coarse, stride=2, relu=True) for fine, coarse in zip(heads[:-1], heads[1:], strict=True)]
+            [ConvNorm(fine, coarse, stride=2, relu=True) for fine, coarse in pairwise(heads)]
         )
         self.final_layer = ConvNorm(heads[-1], spec.head_features, kernel=1, relu=True)
         self.pool = GlobalMean()
@@ -281,11 +282,11 @@ class HRNetFeatures(Trunk):
     def construct(self, image: Tensor) -> Branches:
         maps = self.trunk(image)
         if self.widen:
-            widened = ()
+            widened: Branches = ()
             for i, cell in enumerate(self.widen):
                 widened = (*widened, cell(maps[i]))
             maps = widened
-        features = ()
+        features: Branches = ()
         for position in self.positions:
             features = (*features, self.leave(maps[position]))
         return features

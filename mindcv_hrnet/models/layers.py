@@ -40,7 +40,8 @@ class Conv2d(nn.Cell):
         super().__init__()
         kaiming = HeNormal(mode="fan_out", nonlinearity="relu")
         self.weight = Parameter(initializer(kaiming, (out_channels, in_channels, kernel, kernel)), name="weight")
-        self.convolve = ops.Conv2D(out_channels, kernel, pad_mode="pad", pad=kernel // 2, stride=stride)
+        # The ONNX exporter does not take the kernel as one number.
+        self.convolve = ops.Conv2D(out_channels, (kernel, kernel), pad_mode="pad", pad=kernel // 2, stride=stride)
         self.cast = ops.Cast()
 
     def construct(self, x: Tensor) -> Tensor:

@@ -124,7 +124,9 @@ def test_bytes_after_the_end_are_fine(photos, encoded):
     assert (decode(data + b"appended" * 100) == decode(data)).all()
 
 
-@pytest.mark.parametrize("fmt, field", [("JPEG", b"\x08\x01\xab\x02\x80"), ("PNG", b"\x00\x00\x02\x80\x00\x00\x01\xab")])
+@pytest.mark.parametrize(
+    "fmt, field", [("JPEG", b"\x08\x01\xab\x02\x80"), ("PNG", b"\x00\x00\x02\x80\x00\x00\x01\xab")]
+)
 def test_decompression_bombs_are_refused_by_their_header(fmt, field, photos, encoded):
     data = encoded(photos[0], fmt)
     assert field in data

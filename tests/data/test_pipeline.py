@@ -42,7 +42,9 @@ def test_shapes_and_types(folder, sections):
     assert [(p.shape, p.dtype) for p in loader.example()] == [(p.shape, p.dtype) for p in batch]
 
 
-@pytest.mark.parametrize("extra", [RECIPE, dict(color_jitter=(0.4, 0.4, 0.4, 0.1), vflip=0.5, re_prob=1.0, re_value="random")])
+@pytest.mark.parametrize(
+    "extra", [RECIPE, dict(color_jitter=(0.4, 0.4, 0.4, 0.1), vflip=0.5, re_prob=1.0, re_value="random")]
+)
 def test_the_stream_does_not_depend_on_workers_or_on_where_it_starts(extra, folder, sections, cores):
     source = ImageFolder(folder({"a": 9, "b": 8}))
 
@@ -116,8 +118,8 @@ def test_grey_images_for_one_channel(folder, sections):
 def test_epochs_bounds_the_reading_ahead(folder, sections, monkeypatch):
     source, started = ImageFolder(folder({"a": 4, "b": 4})), []
     loader = TrainLoader(source, *sections(), seed=0, epochs=1)
-    start = loader._ahead._start
-    monkeypatch.setattr(loader._ahead, "_start", lambda pool, position: (started.append(position), start(pool, position))[1])
+    start = loader._start
+    monkeypatch.setattr(loader, "_start", lambda pool, position: (started.append(position), start(pool, position))[1])
     assert len(list(loader.batches(0))) == 2 and started == [0, 1]
     loader.close()
 
@@ -143,7 +145,9 @@ def test_evaluation_sees_every_image_once(batch_size, size, folder, sections):
     one = EvalLoader(source, *sections(batch_size=11))
     (whole,) = one
     one.close()
-    assert sorted(seen) == sorted((digest([image]), label) for image, label in zip(whole.images, whole.labels, strict=True))
+    assert sorted(seen) == sorted(
+        (digest([image]), label) for image, label in zip(whole.images, whole.labels, strict=True)
+    )
     assert whole.labels.tolist() == [0] * 6 + [1] * 5 and whole.valid.all()
 
 
@@ -207,7 +211,9 @@ def test_more_than_one_percent_of_damaged_files_end_the_run(folder, sections, ca
     root = folder({"a": 60, "b": 60}, side=16)
     damage(root, "a/002.jpg", "b/017.jpg")
     loader = TrainLoader(ImageFolder(root), *sections(), seed=0)
-    with pytest.raises(DataError, match=r"2 of 120 training images cannot be used, more than 1%, among them .*\.jpg; rep"):
+    with pytest.raises(
+        DataError, match=r"2 of 120 training images cannot be used, more than 1%, among them .*\.jpg; rep"
+    ):
         for epoch in range(2):
             list(loader.batches(epoch))
     loader.close()

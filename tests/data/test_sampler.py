@@ -61,7 +61,9 @@ def test_repeats_come_in_a_row_on_different_ranks():
 
 
 def test_too_few_samples_for_a_batch():
-    with pytest.raises(DataError, match=r"7 training samples do not fill one global batch of 16 .*drop_remainder False"):
+    with pytest.raises(
+        DataError, match=r"7 training samples do not fill one global batch of 16 .*drop_remainder False"
+    ):
         TrainSampler(length=7, batch_size=8, seed=0, size=2)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 os.environ.setdefault("GLOG_v", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import mindspore as ms
+import numpy as np
+import pytest
 
-from mindcv_hrnet.models.specs import Spec  # noqa: E402
+from mindcv_hrnet.models.specs import Spec
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from golden_fill import fill, image
 from mindspore.nn.utils import no_init_parameters
 
-from golden_fill import fill, image
 from mindcv_hrnet import create_model
 from mindcv_hrnet.models.specs import VARIANTS, describe
 

@@ -93,7 +93,7 @@ def test_features_come_in_the_order_asked(tiny_spec, images, widened):
     copy_weights(whole, some)
     x = images(2, 3, 64, 96)
     branches = whole.trunk(x)
-    expected = [whole.incre_modules.cells()[i](branches[i]) if widened else branches[i] for i in (3, 0)]
+    expected = [whole.widen[i](branches[i]) if widened else branches[i] for i in (3, 0)]
     maps = some(x)
     assert len(maps) == 2
     for got, want, info in zip(maps, expected, some.feature_info, strict=True):
@@ -148,7 +148,13 @@ def test_settings_that_cannot_be_are_refused(settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_graph_mode_equals_pynative_and_exports_with_a_dynamic_batch(tiny_spec, images, tmp_path):
+def test_the_network_exports_to_onnx(tiny_spec, images, tmp_path):
+    network = HRNet(tiny_spec, num_classes=5).set_train(False)
+    ms.export(network, images(1, 3, 64, 64), file_name=str(tmp_path / "tiny"), file_format="ONNX")
+    assert (tmp_path / "tiny.onnx").stat().st_size > 4 * sum(p.size for p in network.trainable_params())
+
+
+def test_graph_mode_equals_pynative_and_exports_with_dynamic_sizes(tiny_spec, images, tmp_path):
     class Both(nn.Cell):
         """Logits and features by one graph, so that one compilation tests both."""
 
@@ -161,15 +167,14 @@ def test_graph_mode_equals_pynative_and_exports_with_a_dynamic_batch(tiny_spec, 
             return (self.classify(x), *self.extract(x))
 
     network = Both().set_train(False)
-    x = images(3, 3, 43, 70)
-    expected = [y.asnumpy() for y in network(x)]
+    batches = [images(3, 3, 43, 70), images(1, 3, 64, 32)]
+    expected = [[y.asnumpy() for y in network(x)] for x in batches]
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    placeholder = ms.Tensor(shape=[None, 3, 43, 70], dtype=ms.float32)
+    placeholder = ms.Tensor(shape=[None, 3, None, None], dtype=ms.float32)
     ms.export(network, placeholder, file_name=str(tmp_path / "both"), file_format="MINDIR")
     loaded = nn.GraphCell(ms.load(str(tmp_path / "both.mindir")))
     loaded.set_inputs(placeholder)
-    for got, want in zip(loaded(x), expected, strict=True):
-        np.testing.assert_allclose(got.asnumpy(), want, rtol=1e-4, atol=1e-5)
-    for got, want in zip(loaded(x[:1]), expected, strict=True):
-        np.testing.assert_allclose(got.asnumpy(), want[:1], rtol=1e-4, atol=1e-5)
+    for x, wanted in zip(batches, expected, strict=True):
+        for got, want in zip(loaded(x), wanted, strict=True):
+            np.testing.assert_allclose(got.asnumpy(), want, rtol=1e-4, atol=1e-5)

@@ -143,7 +143,7 @@ def test_no_level_writes_files(tiny_spec, images, tmp_path, monkeypatch):
 
 
 def test_what_is_refused():
-    with pytest.raises(UserError, match="unknown precision level 'O4'. Choices: O0, O1, O2, O3"):
+    with pytest.raises(UserError, match=r"unknown precision level 'O4'.* O0, O1, O2, O3"):
         set_precision(Small(), "O4")
     with pytest.raises(UserError, match="float16 or bfloat16"):
         set_precision(Small(), "O2", ms.float32)

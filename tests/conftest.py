@@ -1,0 +1,119 @@
+"""What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
+
+import os
+
+os.environ.setdefault("GLOG_v", "3")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+def _tiny_spec():
+    from mindcv_hrnet.models.specs import Spec
+
+    return Spec(
+        width=2, stage1=(1, 8), modules=(1, 1, 1), blocks=1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20
+    )
+
+
+@pytest.fixture
+def pynative():
+    """PyNative mode, before and after whatever the test sets."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    ms.set_seed(0)
+    yield
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+
+
+@pytest.fixture
+def tiny_network(pynative):
+    """A function (num_classes, width=2) -> an HRNet with all four branches."""
+    from dataclasses import replace
+
+    from mindcv_hrnet.models import HRNet
+
+    return lambda num_classes=5, width=2: HRNet(replace(_tiny_spec(), width=width), num_classes, 3)
+
+
+@pytest.fixture(scope="session")
+def tiny_mindir(tmp_path_factory):
+    """(path of an exported tiny HRNet with an open batch, the network, its metadata)."""
+    import mindspore as ms
+
+    from mindcv_hrnet.mindir import Metadata, write_mindir
+    from mindcv_hrnet.models import HRNet
+
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    ms.set_seed(0)
+    network = HRNet(_tiny_spec(), 5, 3).set_train(False)
+    metadata = Metadata(
+        model="tiny",
+        in_channels=3,
+        image_resize=32,
+        crop_pct=0.875,
+        interpolation="bilinear",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        class_names=["ant", "bée", "cat", "dog", "eel"],
+    )
+    path = tmp_path_factory.mktemp("mindir") / "tiny.mindir"
+    write_mindir(network, metadata, 0, path)
+    return path, network, metadata
+
+
+@pytest.fixture
+def linear_step(pynative):
+    """A function (loss={}, train={}, optimizer={}, rates=...) -> TrainStep of logits = images @ weight + bias.
+
+    Its inputs are (N, 4) images and (N, 3) targets, its weight is `arange(12) / 10`.
+    """
+    import mindspore as ms
+    from mindspore import Parameter, Tensor, nn, ops
+
+    from mindcv_hrnet.cluster import Cluster
+    from mindcv_hrnet.config import LossConfig, OptimizerConfig, TrainConfig
+    from mindcv_hrnet.loss import build_loss
+    from mindcv_hrnet.optimizer import build_optimizer
+    from mindcv_hrnet.train_step import TrainStep
+
+    class Linear(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.weight = Parameter(Tensor(np.arange(12).reshape(4, 3) / 10, ms.float32), name="weight")
+            self.bias = Parameter(Tensor(np.zeros(3), ms.float32), name="bias")
+
+        def construct(self, images):
+            return ops.matmul(images, self.weight) + self.bias
+
+    class Unchanged(nn.Cell):
+        def construct(self, images, targets, erase, mix):
+            return images, targets
+
+    def build(loss=None, train=None, optimizer=None, rates=(1.0,) * 50):
+        network = Linear()
+        losses = LossConfig(**(loss or {}))
+        settings = OptimizerConfig(**{"opt": "sgd", "momentum": 0.0, "weight_decay": 0.0, **(optimizer or {})})
+        update = build_optimizer(network.trainable_params(), np.array(rates, np.float32), settings)
+        trained = TrainConfig(**(train or {}))
+        return TrainStep(network, Unchanged(), build_loss(losses), update, Cluster(), trained, losses).set_train()
+
+    return build
+
+
+@pytest.fixture
+def linear_batch():
+    """A function (seed) -> inputs of the step that `linear_step` builds; without a seed one image is infinite."""
+    import mindspore as ms
+
+    def make(seed=None):
+        generator = np.random.default_rng(seed or 0)
+        images = generator.standard_normal((6, 4))
+        if seed is None:
+            images[2, 1] = np.inf
+        targets = np.eye(3)[generator.integers(0, 3, 6)]
+        unused = ms.Tensor(np.zeros((6, 4)), ms.int32)
+        return ms.Tensor(images, ms.float32), ms.Tensor(targets, ms.float32), unused, unused
+
+    return make
