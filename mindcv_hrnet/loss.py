@@ -23,12 +23,12 @@ class SoftTargetBinaryCrossEntropy(nn.Cell):
 
     def __init__(self, reduction: str):
         super().__init__()
-        self.relu = ops.ReLU()
+        self.softplus = ops.Softplus()
         self.mean = reduction == "mean"
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
-        # log(1 + exp(x)) without overflow for large |x|
-        losses = self.relu(logits) - logits * targets + ops.log(1 + ops.exp(-ops.abs(logits)))
+        # Spelt out with ReLU and abs, its gradient would be wrong at a logit of exactly 0
+        losses = self.softplus(logits) - logits * targets
         return ops.reduce_mean(losses) if self.mean else ops.reduce_sum(losses)
 
 

@@ -25,7 +25,7 @@ class BatchCounts(nn.Cell):
         # Not "above or equal": counting what is not below keeps a NaN from ranking first
         not_below = 1 - ops.cast(logits < own, mstype.float32)
         tied_later = ops.cast(ops.logical_and(logits == own, classes > column), mstype.float32)
-        rank = ops.reduce_sum(not_below - tied_later, 1)
+        rank = ops.reduce_sum(not_below - tied_later + 5 * ops.cast(ops.isnan(logits), mstype.float32), 1)
         top1 = ops.reduce_sum(valid * ops.cast(rank <= 1, mstype.float32))
         top5 = ops.reduce_sum(valid * ops.cast(rank <= 5, mstype.float32))
         losses = -ops.reduce_sum(is_label * self.log_softmax(logits), 1)

@@ -16,7 +16,7 @@ def build_schedule(config: SchedulerConfig, epochs: int, steps_per_epoch: int) -
     end of the warm-up, also those of `multi_step_decay_milestones`, as MindCV counts them.
     """
     if config.scheduler == "cosine_decay" and config.warmup_epochs + config.decay_epochs * config.num_cycles > epochs:
-        logger.warning(
+        logger.info(
             "warmup_epochs %d + decay_epochs %d x num_cycles %d outlast epoch_size %d: the rate will not reach min_lr",
             config.warmup_epochs,
             config.decay_epochs,

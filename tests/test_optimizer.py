@@ -1,0 +1,99 @@
+"""Twenty updates of each optimizer against the formulas in NumPy, with a learning rate that changes at every step."""
+
+import numpy as np
+import pytest
+
+from mindcv_hrnet.config import OptimizerConfig
+
+pytestmark = pytest.mark.usefixtures("pynative")
+
+STEPS = 20
+RATES = np.float32(0.05) * (1 + np.sin(np.arange(STEPS, dtype=np.float32)) / 2)
+NAMES = ("conv1.weight", "bn1.gamma", "bn1.beta", "classifier.bias")
+generator = np.random.default_rng(0)
+START = {name: generator.standard_normal((3, 2) if name.endswith("weight") else 3) for name in NAMES}
+# 0 and small values too: that is where eps and the order of its terms show
+GRADIENTS = [{name: generator.standard_normal(START[name].shape) * 10.0 ** -(step % 5) for name in NAMES} for step in range(STEPS)]
+SPARED = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
+
+
+def adamw(w, g, state, t, lr, decay, c):
+    """Loshchilov and Hutter, arXiv:1711.05101, algorithm 2, decay times lr as in torch.optim.AdamW."""
+    m = state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    v = state["v"] = 0.999 * state.get("v", 0) + 0.001 * g**2
+    w = w - lr * decay * w
+    return w - lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + c.eps)
+
+
+def adam(w, g, state, t, lr, decay, c):
+    """Kingma and Ba, arXiv:1412.6980, end of section 2: eps beside sqrt(v) itself; decay is added to the gradient."""
+    g = g + decay * w
+    m = state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    v = state["v"] = 0.999 * state.get("v", 0) + 0.001 * g**2
+    return w - lr * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + c.eps)
+
+
+def sgd(w, g, state, t, lr, decay, c):
+    """torch.optim.SGD: the first buffer is the gradient itself, decay is added to the gradient, lr is outside."""
+    g = g + decay * w
+    b = state["b"] = c.momentum * state["b"] + g if "b" in state else g
+    return w - lr * (g + c.momentum * b if c.use_nesterov else b)
+
+
+CASES = [
+    (adamw, OptimizerConfig(opt="adamw", weight_decay=0.0)),
+    (adamw, OptimizerConfig(opt="adamw", weight_decay=0.05, weight_decay_filter="disable")),
+    (adamw, OptimizerConfig(opt="adamw", weight_decay=0.3, weight_decay_filter="norm_and_bias", eps=1e-3)),
+    (adam, OptimizerConfig(opt="adam", weight_decay=0.05, weight_decay_filter="auto")),
+    (adam, OptimizerConfig(opt="adam", weight_decay=0.0, eps=1e-3)),
+    (sgd, OptimizerConfig(opt="sgd", momentum=0.0, weight_decay=0.1)),
+    (sgd, OptimizerConfig(opt="sgd", momentum=0.9, weight_decay=0.1, weight_decay_filter="norm_and_bias")),
+    (sgd, OptimizerConfig(opt="sgd", momentum=0.9, weight_decay=0.1, use_nesterov=True)),
+    (sgd, OptimizerConfig(opt="momentum", momentum=0.9, weight_decay=0.1, weight_decay_filter="auto")),
+    (sgd, OptimizerConfig(opt="momentum", momentum=0.9, weight_decay=0.1, use_nesterov=True)),
+]
+
+
+@pytest.mark.parametrize(
+    ("formula", "config"),
+    CASES,
+    ids=lambda value: f"{value.opt}-{value.weight_decay}-{value.weight_decay_filter}" if hasattr(value, "opt") else None,
+)
+def test_twenty_updates(formula, config):
+    import mindspore as ms
+
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    parameters = [ms.Parameter(ms.Tensor(START[name], ms.float32), name=name) for name in NAMES]
+    optimizer = build_optimizer(parameters, RATES, config)
+    for gradients in GRADIENTS:
+        optimizer(tuple(ms.Tensor(gradients[name], ms.float32) for name in NAMES))
+
+    for parameter, name in zip(parameters, NAMES, strict=True):
+        decay = 0.0 if name.rsplit(".", 1)[-1] in SPARED[config.weight_decay_filter] else config.weight_decay
+        weight, state = START[name], {}
+        for t, gradients in enumerate(GRADIENTS, start=1):
+            weight = formula(weight, gradients[name], state, t, float(RATES[t - 1]), decay, config)
+        assert np.abs(weight - START[name]).max() > 0.1
+        np.testing.assert_allclose(parameter.asnumpy(), weight, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "decayed"),
+    [
+        ("disable", list(NAMES)),
+        ("auto", ["conv1.weight", "classifier.bias"]),
+        ("norm_and_bias", ["conv1.weight"]),
+    ],
+)
+def test_weight_decay_filter(name, decayed):
+    import mindspore as ms
+
+    from mindcv_hrnet.optimizer import decay_groups
+
+    parameters = [ms.Parameter(ms.Tensor([1.0], ms.float32), name=each) for each in NAMES]
+    *groups, order = decay_groups(parameters, OptimizerConfig(weight_decay=0.1, weight_decay_filter=name))
+    assert order == {"order_params": parameters}
+    by_decay = {group["weight_decay"]: [parameter.name for parameter in group["params"]] for group in groups}
+    assert by_decay[0.1] == decayed
+    assert by_decay.get(0.0, []) == [each for each in NAMES if each not in decayed]
