@@ -23,7 +23,7 @@ from mindspore import nn
 
 from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
-from mindcv_hrnet.files import make_folder, write_atomically, write_json
+from mindcv_hrnet.files import make_folder, muted_logging, write_atomically, write_json
 from mindcv_hrnet.weights import read_checkpoint
 
 MANIFEST = "manifest.json"
@@ -157,7 +157,8 @@ def restore_state(step_cell: nn.Cell, state: Path) -> None:
 
 
 def _save(parameters: dict[str, Any], path: Path) -> None:
-    ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
+    with muted_logging():
+        ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

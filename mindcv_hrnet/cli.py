@@ -93,7 +93,7 @@ def scratch_folder() -> Iterator[None]:
 
 def absolute(path: str) -> str:
     """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
-    return str(Path.cwd() / Path(path).expanduser()) if path else ""
+    return os.path.abspath(Path(path).expanduser()) if path else ""
 
 
 def with_absolute_paths(config: Config) -> Config:

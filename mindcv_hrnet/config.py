@@ -279,7 +279,7 @@ def contradiction(config: Config) -> str:
         )
     if scheduler.scheduler == "cosine_decay" and scheduler.min_lr > scheduler.lr:
         return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
-    if config.optimizer.opt == "sgd" and config.optimizer.use_nesterov and not config.optimizer.momentum:
+    if config.optimizer.opt in ("sgd", "momentum") and config.optimizer.use_nesterov and not config.optimizer.momentum:
         return "use_nesterov is True, but momentum is 0; raise momentum"
     milestones = scheduler.multi_step_decay_milestones
     if list(milestones) != sorted(set(milestones)):

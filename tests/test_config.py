@@ -189,7 +189,7 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
         ),
         ("--min_lr 0.1", "command line: min_lr 0.1 is above lr 0.001; lower min_lr"),
         (
-            "--opt sgd --use_nesterov True --momentum 0",
+            "--opt momentum --use_nesterov True --momentum 0",
             "command line: use_nesterov is True, but momentum is 0; raise momentum",
         ),
         (

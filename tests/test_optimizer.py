@@ -57,7 +57,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("formula", "config"),
     CASES,
-    ids=lambda value: f"{value.opt}-{value.weight_decay}-{value.weight_decay_filter}" if hasattr(value, "opt") else None,
+    ids=lambda value: "nesterov" * value.use_nesterov + value.opt if hasattr(value, "opt") else None,
 )
 def test_twenty_updates(formula, config):
     import mindspore as ms
