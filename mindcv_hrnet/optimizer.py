@@ -87,6 +87,7 @@ def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, confi
     if config.opt == "adam":
         return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=config.eps)
     assert config.opt in ("sgd", "momentum")
-    if config.opt == "sgd" or config.use_nesterov:  # nn.Momentum ignores use_nesterov on a CPU; SGD's formula is the same
+    # nn.Momentum ignores use_nesterov on a CPU; the formula of SGD is the same
+    if config.opt == "sgd" or config.use_nesterov:
         return nn.SGD(groups, rates, momentum=config.momentum, nesterov=config.use_nesterov)
     return nn.Momentum(groups, rates, momentum=config.momentum)

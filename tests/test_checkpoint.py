@@ -136,7 +136,9 @@ def test_damaged_manifest(tmp_path, text, reason):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError) as error:
         Manifest.read(tmp_path)
-    assert str(error.value) == f"{tmp_path}/manifest.json: not a manifest of a run ({reason}); restore or remove the file"
+    assert (
+        str(error.value) == f"{tmp_path}/manifest.json: not a manifest of a run ({reason}); restore or remove the file"
+    )
 
 
 def test_a_full_disk_leaves_the_epochs_before(run, capfd):

@@ -102,7 +102,8 @@ def test_connect_sets_the_mode(environment, mode, name):
         (MSRUN, "msrun started 2 processes, but distribute is False; pass --distribute True, or start without msrun"),
         (
             RANK_TABLE,
-            "rank table started 8 processes, but distribute is False; pass --distribute True, or start without rank table",
+            "rank table started 8 processes, but distribute is False; pass --distribute True, "
+            "or start without rank table",
         ),
     ],
 )

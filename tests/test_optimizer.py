@@ -13,7 +13,10 @@ NAMES = ("conv1.weight", "bn1.gamma", "bn1.beta", "classifier.bias")
 generator = np.random.default_rng(0)
 START = {name: generator.standard_normal((3, 2) if name.endswith("weight") else 3) for name in NAMES}
 # 0 and small values too: that is where eps and the order of its terms show
-GRADIENTS = [{name: generator.standard_normal(START[name].shape) * 10.0 ** -(step % 5) for name in NAMES} for step in range(STEPS)]
+GRADIENTS = [
+    {name: generator.standard_normal(START[name].shape) * 10.0 ** -(step % 5) for name in NAMES}
+    for step in range(STEPS)
+]
 SPARED = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
 
 

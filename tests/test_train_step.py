@@ -80,6 +80,7 @@ def test_overflow_skips_the_update_and_counts_it(linear_step, linear_batch, loss
     step(*inputs)
     np.testing.assert_allclose(weights_of(step)["weight"], before["weight"] - gradients["weight"], atol=1e-5)
     assert step.take_totals() == (pytest.approx(value, abs=1e-5), 2)
+    assert step.take_totals() == (0.0, 0)
 
 
 def test_overflow_without_any_guard_reaches_the_weights(linear_step, linear_batch):
