@@ -1,8 +1,8 @@
 """Launcher detection, device and collective set-up -> `Cluster(rank, size, ...)`.
 
-Four ways to start: mpirun (Open MPI), msrun (MindSpore's dynamic cluster), a rank table (Ascend), or nothing. MindSpore's
-own `init()` serves all of them on Ascend and GPU. On CPU it refuses mpirun, so here the ranks meet over MindSpore's TCP
-store, at an address that rank 0 sends through MPI.
+Four ways to start: mpirun (Open MPI), msrun (MindSpore's dynamic cluster), a rank table (Ascend), or nothing.
+MindSpore's own `init()` serves all of them on Ascend and GPU. On CPU it refuses mpirun, so here the ranks meet over
+MindSpore's TCP store, at an address that rank 0 sends through MPI.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.config import SystemConfig
-from mindcv_hrnet.errors import ConfigError, RunError
+from mindcv_hrnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def connect(system: SystemConfig) -> Cluster:
 
 
 def choose_device(target: str) -> str:
-    """The device to use: `target` when it works, the best that works for "auto"; else ConfigError says what is missing."""
+    """`target` when it works, for "auto" the best that does; otherwise ConfigError says what is missing."""
     import mindspore as ms
 
     if target == "auto":
@@ -125,7 +125,9 @@ def _missing(target: str) -> str:
     except (RuntimeError, ValueError) as error:
         for line in str(error).splitlines():
             if "failed." in line and "Load dynamic library" in line:
-                return line.split("failed.", 1)[1].strip().rstrip(".") + " (is CANN installed and its set_env.sh sourced?)"
+                return (
+                    line.split("failed.", 1)[1].strip().rstrip(".") + " (is CANN installed and its set_env.sh sourced?)"
+                )
         return str(error).splitlines()[0].rstrip(".")
     return "MindSpore reports no such device"
 

@@ -184,7 +184,9 @@ class ExportConfig:
     """The deployment file."""
 
     file_format: str = option("MINDIR", "format", choices=("MINDIR",))
-    file_name: str = option("", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint")
+    file_name: str = option(
+        "", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint"
+    )
     export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
 
 
@@ -301,7 +303,9 @@ def contradiction(config: Config) -> str:
     if config.loss.loss_scale_type == "fixed":
         return ""
     if config.loss.drop_overflow_update:
-        return f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        return (
+            f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        )
     return ""
 
 

@@ -10,6 +10,7 @@ import time
 import mindspore as ms
 import numpy as np
 import pytest
+
 from integration.conftest import RECIPE, SHORT
 
 

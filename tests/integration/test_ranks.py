@@ -8,6 +8,7 @@ import socket
 import mindspore as ms
 import numpy as np
 import pytest
+
 from integration.conftest import RECIPE, SHORT, mpirun
 from integration.test_commands import counts
 
