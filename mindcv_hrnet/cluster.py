@@ -71,7 +71,7 @@ def connect(system: SystemConfig) -> Cluster:
     import mindspore as ms
 
     launcher, rank, size = launcher_of(os.environ)
-    if size > 1 and not system.distribute:
+    if size > 1 and system.distribute is False:
         raise ConfigError(
             f"{launcher} started {size} processes, but distribute is False; "
             f"pass --distribute True, or start without {launcher}"
@@ -80,10 +80,11 @@ def connect(system: SystemConfig) -> Cluster:
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if system.mode == 0 else ms.PYNATIVE_MODE)
     ms.set_seed(system.seed)
-    if not system.distribute:
-        return Cluster(device=device)
-    if launcher == "none":
-        logger.warning("distribute is True, but no launcher (mpirun, msrun, rank table) is at work: running standalone")
+    if size == 1:
+        if system.distribute and launcher == "none":
+            logger.warning(
+                "distribute is True, but no launcher (mpirun, msrun, rank table) is at work: running standalone"
+            )
         return Cluster(device=device)
     if launcher == "rank table" and device != "Ascend":
         raise ConfigError(f"RANK_TABLE_FILE is for Ascend, the device is {device}; start with mpirun or msrun")
