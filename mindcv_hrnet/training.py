@@ -49,7 +49,9 @@ def train(config: Config) -> Path:
     resumed = find_state(config.model.ckpt_path) if config.train.resume_opt else None
     place = (cluster.rank, cluster.size, config.model.in_channels)
     with ExitStack() as stack:
-        loader = TrainLoader(source, config.data, config.augmentation, config.system.seed, *place)
+        loader = TrainLoader(
+            source, config.data, config.augmentation, config.system.seed, *place, epochs=config.train.epoch_size
+        )
         stack.callback(loader.close)
         shape = RunShape(
             epochs=config.train.epoch_size,
