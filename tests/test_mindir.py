@@ -183,6 +183,8 @@ def test_placeholder_leaves_the_batch_open(tiny_mindir):
 
 
 def test_any_folder_name_will_do(tiny_mindir, tmp_path):
+    from mindcv_hrnet.mindir import load_mindir, write_mindir
+
     _, network, metadata = tiny_mindir
     path = tmp_path / "my c++ (ünï)" / "tiny.mindir"
     path.parent.mkdir()
