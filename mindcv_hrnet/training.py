@@ -33,7 +33,7 @@ from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
 from mindcv_hrnet.scheduler import build_schedule
 from mindcv_hrnet.train_step import TrainStep
-from mindcv_hrnet.weights import load_weights
+from mindcv_hrnet.weights import start_from
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         config.model.model, config.model.num_classes, config.model.in_channels, drop_rate=config.model.drop_rate or 0.0
     )
     if config.model.ckpt_path and not config.train.resume_opt:
-        load_weights(network, config.model.ckpt_path)
+        start_from(network, config.model.ckpt_path)
     set_precision(network, config.model.amp_level)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)

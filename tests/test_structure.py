@@ -19,7 +19,7 @@ LAYERS = (
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
     {"train_step", "checkpoint", "evaluator", "mindir"},
     {"callbacks"},
-    {"training", "evaluation", "exporting", "prediction"},
+    {"training", "evaluation", "exporting", "prediction", "converting"},
     {"cli"},
     {"__main__"},
 )

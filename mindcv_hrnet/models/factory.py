@@ -13,6 +13,15 @@ from mindcv_hrnet.models.specs import BRANCHES, find_spec
 FEATURES = ("raw", "incre")
 
 
+def unused_by(network: nn.Cell) -> tuple[str, ...]:
+    """Beginnings of the names that a classifier's weights have and `network` may not."""
+    if isinstance(network, HRNetFeatures):
+        last = network.spec.modules[-1] - 1
+        head = ("incre_modules.", "downsample_modules.", "final_layer.", "classifier.")
+        return (*head, f"stage4.{last}.fuse_layers.")
+    return () if network.num_classes else ("classifier.",)
+
+
 def create_model(
     name: str,
     num_classes: int = 1000,
@@ -71,7 +80,7 @@ def create_model(
         network = HRNet(spec, num_classes, in_channels, drop_rate)
     if checkpoint:
         # Only those who load weights need the module that reads them.
-        from mindcv_hrnet.weights import load_weights
+        from mindcv_hrnet.weights import start_from
 
-        load_weights(network, checkpoint)
+        start_from(network, checkpoint, unused_by(network))
     return network
