@@ -90,6 +90,13 @@ def list_models(pretrained: bool = False) -> list[str]:
     return [name for name in VARIANTS if name in PUBLISHED or not pretrained]
 
 
+def published_at(name: str) -> str:
+    """The address of the published weights of a variant, or an error that says which variants have some."""
+    if name not in PUBLISHED_AT:
+        raise UserError(f"no weights of {name} are published; there are some of {', '.join(PUBLISHED_AT)}")
+    return PUBLISHED_AT[name]
+
+
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The variant that has these parameters, by MindCV's names; empty where it is none of them."""
 

@@ -23,6 +23,13 @@ WITH_VALUE = {
 UNPICKLED_BY = "reading it would run code of the file's choice, so it was refused and nothing was run"
 
 
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {"TUPLE": tuple, "LIST": list, "DICT": _pairs}
+
+
 class Refused(ValueError):
     """The pickle asks for more than values and containers."""
 
@@ -69,7 +76,7 @@ def read_pickle(
             stack.append(_MARK)
         elif name in ("TUPLE", "LIST", "DICT"):
             items = _pop_to_mark(stack)
-            stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
+            stack.append(FROM_ITEMS[name](items))
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
             count = int(name[-1])
             stack[-count:] = [tuple(stack[-count:])]
@@ -119,10 +126,6 @@ def _pop_to_mark(stack: list[Any]) -> list[Any]:
     items = stack[position + 1 :]
     del stack[position:]
     return items
-
-
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
 
 
 def _extend(stack: list[Any], name: str) -> None:
