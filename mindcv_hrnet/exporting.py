@@ -27,6 +27,7 @@ def export(config: Config) -> Path:
     """Write `ckpt_path` as MINDIR and prove that the file computes what the network computes."""
     connect(config.system)
     path = weights_of(config.model)
+    config = config.override(ckpt_path=path)
     parameters = read_checkpoint(path)
     num_classes = config.model.num_classes or count_classes(parameters, path)
     network = create_model(config.model.model, num_classes, config.model.in_channels)

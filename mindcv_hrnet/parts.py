@@ -7,15 +7,10 @@ HEAD = "head"
 """What is above the stages: widening, downsampling, final layer and classifier."""
 
 _PARTS = {
-    **{"conv1": "stem", "bn1": "stem", "conv2": "stem", "bn2": "stem", "layer1": "stage1"},
-    **{
-        f"{cell}{number}": f"stage{number + (cell == 'transition')}"
-        for cell in ("transition", "stage")
-        for number in (1, 2, 3)
-    },
-    "stage4": "stage4",
+    **{"conv1": "stem", "bn1": "stem", "conv2": "stem", "bn2": "stem"},
+    **{"layer1": "stage1", "transition1": "stage2", "stage2": "stage2"},
+    **{"transition2": "stage3", "stage3": "stage3", "transition3": "stage4", "stage4": "stage4"},
 }
-_PARTS.pop("stage1")
 
 FREEZABLE = (*STAGES, "backbone", "bn")
 """`backbone`: stem and all stages. `bn`: every batch normalisation."""

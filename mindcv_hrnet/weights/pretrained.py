@@ -108,10 +108,10 @@ def _parse(url: str) -> tuple[str, str, str]:
 def _alone(lock: Path) -> Iterator[None]:
     """Hold the lock file; wait for whoever holds it."""
     try:
-        stream = open(lock, "w")
+        lock.touch()
     except OSError as error:
         raise CheckpointError(f"{lock.parent}: cannot be written ({reason_of(error)}); set {CACHE_VARIABLE}") from None
-    with stream:
+    with open(lock) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
