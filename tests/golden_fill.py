@@ -24,11 +24,14 @@ def quick_uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Like `uniform` at the speed of a copy: a stretch of one fixed million of draws, over and over."""
     global _block
     if _block is None:
-        _block = uniform("block", (1_000_003,))
-    start = zlib.crc32(name.encode()) % _block.size
-    return np.resize(np.roll(_block, -start), shape)
+        _block = uniform("block", (BLOCK,))
+    start, count = zlib.crc32(name.encode()) % BLOCK, math.prod(shape)
+    rounds = -(-(start + count) // BLOCK)
+    flat = _block[start : start + count] if rounds == 1 else np.concatenate([_block] * rounds)[start : start + count]
+    return flat.reshape(shape)
 
 
+BLOCK = 1_000_003
 _block: np.ndarray | None = None
 
 
