@@ -48,9 +48,10 @@ def _from_pytorch(arrays: Arrays) -> tuple[Arrays, list[str]]:
     biases = [name for name in arrays if HEAD_BIAS.fullmatch(name) and name.removesuffix("0.bias") + "1" in norms]
     counters = [name for name in arrays if name.endswith(COUNTER)]
     result = {}
-    for name, array in arrays.items():
+    for name in _in_our_order(arrays, norms):
         if name in biases or name in counters:
             continue
+        array = arrays[name]
         owner, _, kind = name.rpartition(".")
         bias = f"{owner.removesuffix('1')}0.bias"
         if kind == "running_mean" and bias in biases:
@@ -62,6 +63,19 @@ def _from_pytorch(arrays: Arrays) -> tuple[Arrays, list[str]]:
     if biases:
         remarks.append(f"{len(biases)} biases folded into the moving means behind them ({', '.join(biases)})")
     return result, remarks
+
+
+def _in_our_order(arrays: Arrays, norms: set[str]) -> list[str]:
+    """PyTorch's names, those of a batch normalisation in MindCV's order: statistics before what is trained."""
+    order = {"running_mean": 0, "running_var": 1, "weight": 2, "bias": 3}
+    names = list(arrays)
+    first = {name.rpartition(".")[0]: position for position, name in reversed(list(enumerate(names)))}
+
+    def place(position: int) -> tuple[int, int]:
+        owner, _, kind = names[position].rpartition(".")
+        return (first[owner], order.get(kind, len(order))) if owner in norms else (position, 0)
+
+    return [names[position] for position in sorted(range(len(names)), key=place)]
 
 
 def _without_optimizer(arrays: Arrays) -> tuple[Arrays, list[str]]:

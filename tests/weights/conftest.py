@@ -42,7 +42,9 @@ def tiny_arrays(tiny_state):
         if kind == "num_batches_tracked" or name in HEAD_BIASES:
             continue
         if f"{owner}.running_mean" in tiny_state:
-            kind = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}[kind]
+            kind = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}[
+                kind
+            ]
         if f"{owner[:-1]}0.bias" in HEAD_BIASES and kind == "moving_mean":
             array = array - tiny_state[f"{owner[:-1]}0.bias"]
         owner = owner.replace("downsamp_modules", "downsample_modules").replace(".downsample.", ".down_sample.")

@@ -7,7 +7,9 @@ from golden_fill import quick_fill
 
 from mindcv_hrnet.models.specs import Spec
 
-TINY = Spec(width=1, stage1=(1, 4), modules=(1, 1, 1), blocks=1, stem_width=2, head_widths=(4, 4, 4, 8), head_features=6)
+TINY = Spec(
+    width=1, stage1=(1, 4), modules=(1, 1, 1), blocks=1, stem_width=2, head_widths=(4, 4, 4, 8), head_features=6
+)
 CLASSES = 3
 
 

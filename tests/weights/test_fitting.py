@@ -78,9 +78,7 @@ def test_other_image_channels(tiny_classifier, tiny_arrays, messages, channels, 
         for channel in range(channels):
             np.testing.assert_allclose(weight[:, channel], given[:, channel % 3] * 3 / channels, rtol=1e-6)
     assert f"file: conv1.weight {how} over the image channels, 3 in the file, {channels} here" in messages()
-    assert_only(
-        {name: array for name, array in tiny_arrays.items() if name != "conv1.weight"}, values(network), ()
-    )
+    assert_only({name: array for name, array in tiny_arrays.items() if name != "conv1.weight"}, values(network), ())
 
 
 def test_a_grey_image_gets_the_same_logits(tiny_classifier, tiny_arrays):
@@ -133,7 +131,9 @@ def test_a_variant_of_another_width_is_told_by_it(tiny_classifier, tiny_arrays, 
 
 def test_a_classifier_that_is_missing_is_an_error(tiny_classifier, tiny_arrays):
     arrays = {name: array for name, array in tiny_arrays.items() if not name.startswith("classifier")}
-    assert "2 missing (classifier.weight, classifier.bias)" in refusal(adapt_weights, tiny_classifier(9), arrays, "file")
+    assert "2 missing (classifier.weight, classifier.bias)" in refusal(
+        adapt_weights, tiny_classifier(9), arrays, "file"
+    )
 
 
 # --- backbones and create_model ------------------------------------------------------------------------------------

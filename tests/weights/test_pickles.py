@@ -60,7 +60,11 @@ def test_a_checkpoint_with_code_in_it(tmp_path, wrapped, function, name):
             archive.writestr("evil/data.pkl", pickle.dumps(payload, 2, fix_imports=False))
         kind = "PyTorch file (zip)"
     else:
-        rest = pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + pickle.dumps(payload, 2, fix_imports=False)
+        rest = (
+            pickle.dumps(1001, 2)
+            + pickle.dumps({"little_endian": True}, 2)
+            + pickle.dumps(payload, 2, fix_imports=False)
+        )
         path.write_bytes(LEGACY_START + b"." + rest)
         kind = "PyTorch file (legacy)"
     with pytest.raises(CheckpointError) as error:
@@ -118,7 +122,9 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path):
     write_zip({"a.weight": np.zeros((4, 2), np.float32)}, path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    wide = parts["archive/data.pkl"].replace(b"(J\x04\x00\x00\x00J\x02\x00\x00\x00t", b"(J\x05\x00\x00\x00J\x02\x00\x00\x00t")
+    wide = parts["archive/data.pkl"].replace(
+        b"(J\x04\x00\x00\x00J\x02\x00\x00\x00t", b"(J\x05\x00\x00\x00J\x02\x00\x00\x00t"
+    )
     assert wide != parts["archive/data.pkl"]
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in {**parts, "archive/data.pkl": wide}.items():

@@ -57,7 +57,9 @@ def test_files_of_pytorch(torch_file, tiny_arrays, tiny_state, name, kind, first
     assert (weights.kind, weights.entries) == (kind, len(tiny_state))
     assert weights.remarks[0].startswith(first_remark)
     assert weights.remarks[-1].startswith(FOLDED)
-    assert ("'module.' removed from 552 names".replace("552", str(len(tiny_state))) in weights.remarks) == ("module" in name)
+    assert ("'module.' removed from 552 names".replace("552", str(len(tiny_state))) in weights.remarks) == (
+        "module" in name
+    )
 
 
 @pytest.mark.parametrize("name", ["odd_zip", "odd_legacy"])
@@ -169,7 +171,10 @@ def test_the_suffix_does_not_matter(tmp_path, torch_file, tiny_arrays):
             "is a Git LFS pointer, not the file it points to; fetch it with 'git lfs pull'",
         ),
         (b"\x1f\x8b\x08\x00", "is an archive, not a checkpoint; unpack it first"),
-        (b"hello, world", "cannot be read as a MindSpore checkpoint (it does not have the structure of a checkpoint); is it complete?"),
+        (
+            b"hello, world",
+            "cannot be read as a MindSpore checkpoint (it does not have the structure of a checkpoint); is it complete?",
+        ),
         (
             pickle.dumps({"a": 1}),
             "cannot be read as a PyTorch file (legacy) (a pickle, but not one that torch.save wrote); is it complete?",

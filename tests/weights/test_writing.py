@@ -97,7 +97,9 @@ def test_pth_is_made_of_what_torch_load_admits(tmp_path, tiny_arrays, torch_file
 
 
 def test_unknown_suffix(tmp_path, tiny_arrays):
-    with pytest.raises(UserError, match=r"w.onnx: the suffix says what to write; choices: .ckpt, .pth, .pt, .tar, .safe"):
+    with pytest.raises(
+        UserError, match=r"w.onnx: the suffix says what to write; choices: .ckpt, .pth, .pt, .tar, .safe"
+    ):
         write_weights(tiny_arrays, tmp_path / "w.onnx")
 
 
