@@ -85,7 +85,11 @@ def _without_optimizer(arrays: Arrays) -> tuple[Arrays, list[str]]:
         prefix, _, rest = name.partition(".")
         return prefix if rest in arrays and OPTIMIZER_PREFIX.fullmatch(prefix) else ""
 
-    own = {name: array for name, array in arrays.items() if "." in name and not prefix_of(name)}
+    def belongs_to_training(name: str) -> bool:
+        counts = "." not in name and (arrays[name].size == 1 or name.startswith("learning_rate"))
+        return counts or bool(prefix_of(name))
+
+    own = {name: array for name, array in arrays.items() if not belongs_to_training(name)}
     gone: dict[str, int] = {}
     for name in arrays:
         if name not in own:

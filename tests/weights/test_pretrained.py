@@ -106,8 +106,8 @@ def test_a_server_that_is_busy_for_a_while(server):
 def test_a_server_that_stays_busy(server, cache):
     server.statuses = [503] * 9
     assert refusal(server.url) == (
-        "cannot be fetched (the server answers 503 Service Unavailable); download it elsewhere and pass --ckpt_path FILE, "
-        "or name a mirror with --pretrained_url"
+        "cannot be fetched (the server answers 503 Service Unavailable); download it elsewhere and pass "
+        "--ckpt_path FILE, or name a mirror with --pretrained_url"
     )
     assert len(server.requests) == 5 and visible(cache) == []
 

@@ -1,4 +1,4 @@
-"""Every kind of file gives the same weights; everything that is no such file gives one line, and nothing of it is used."""
+"""Every kind of file gives the same weights; everything else gives one line, and nothing of it is used."""
 
 import pickle
 import struct
@@ -173,7 +173,8 @@ def test_the_suffix_does_not_matter(tmp_path, torch_file, tiny_arrays):
         (b"\x1f\x8b\x08\x00", "is an archive, not a checkpoint; unpack it first"),
         (
             b"hello, world",
-            "cannot be read as a MindSpore checkpoint (it does not have the structure of a checkpoint); is it complete?",
+            "cannot be read as a MindSpore checkpoint (it does not have the structure of a checkpoint); "
+            "is it complete?",
         ),
         (
             pickle.dumps({"a": 1}),
@@ -239,7 +240,7 @@ def test_damaged_anywhere(whole_file):
         except CheckpointError as error:
             assert "\n" not in str(error)
             refused += 1
-    assert 0 < refused
+    assert refused > 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
