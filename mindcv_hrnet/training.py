@@ -115,7 +115,7 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     if not config.train.resume_opt:
         path = weights_of(config.model)
         if path:
-            start_from(network, path)
+            start_from(network, path, level=logging.INFO)  # of several ranks the first one says it
     if config.train.freeze:
         spared = freeze(network, config.train.freeze)
         logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)

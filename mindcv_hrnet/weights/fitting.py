@@ -28,9 +28,9 @@ def load_weights(network: nn.Cell, path: str) -> None:
     fit_weights(network, read_checkpoint(path), path)
 
 
-def start_from(network: nn.Cell, path: str, spare: Sequence[str] = ()) -> None:
+def start_from(network: nn.Cell, path: str, spare: Sequence[str] = (), level: int = logging.WARNING) -> None:
     """Put the checkpoint at `path` into a network whose classes and image channels may differ."""
-    adapt_weights(network, read_checkpoint(path), path, spare)
+    adapt_weights(network, read_checkpoint(path), path, spare, level)
 
 
 def fit_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str) -> None:
@@ -48,11 +48,18 @@ def fit_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str) -
     logger.info("weights: %s", path)
 
 
-def adapt_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str, spare: Sequence[str] = ()) -> None:
+def adapt_weights(
+    network: nn.Cell,
+    arrays: Mapping[str, np.ndarray],
+    path: str,
+    spare: Sequence[str] = (),
+    level: int = logging.WARNING,
+) -> None:
     """Put `arrays` into `network`, whose classes and image channels may differ; whatever else differs is an error.
 
     A classifier of another size keeps its fresh values. A first convolution of other channels is adapted (see
-    `adapt_channels`). Weights whose names start with one of `spare` may be left over. Each of these is logged.
+    `adapt_channels`). Weights whose names start with one of `spare` may be left over. Each of these is
+    logged, at `level`.
     """
     own = shapes_of(network)
     arrays = dict(arrays)
@@ -76,7 +83,7 @@ def adapt_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str,
         parts = sorted({name.split(".")[0] for name in left})
         remarks.append(f"{len(left)} weights left over, this network has no use for them ({', '.join(parts)})")
     for remark in remarks:
-        logger.warning("%s: %s", path, remark)
+        logger.log(level, "%s: %s", path, remark)
     logger.info("weights: %s, %d tensors loaded", path, len(arrays))
 
 

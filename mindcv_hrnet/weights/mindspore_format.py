@@ -82,7 +82,8 @@ def _array(name: str, kind: str, dims: tuple[int, ...], pieces: list[memoryview]
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the size of {name} is not that of its shape")
-    array = np.frombuffer(content, dtype).reshape(shape)
+    # Copied, because values that do not begin at a multiple of their size are slow to compute with
+    array = np.frombuffer(content, np.uint8).copy().view(dtype).reshape(shape)
     return widen_bfloat16(array) if kind == "BFloat16" else array
 
 
