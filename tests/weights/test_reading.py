@@ -218,7 +218,7 @@ def whole_file(request, tmp_path, torch_file, tiny_arrays):
 def test_truncated_anywhere(whole_file, tiny_arrays):
     """One line, or (cut between two entries of a .ckpt) fewer weights, which never fit a network."""
     content = whole_file.read_bytes()
-    for cut in np.linspace(1, len(content) - 1, 40, dtype=int):
+    for cut in np.linspace(1, len(content) - 1, 16, dtype=int):
         whole_file.write_bytes(content[:cut])
         try:
             assert len(read_weights(str(whole_file)).arrays) < len(tiny_arrays)
@@ -231,7 +231,7 @@ def test_damaged_anywhere(whole_file):
     content = whole_file.read_bytes()
     generator = np.random.default_rng(0)
     refused = 0
-    for _ in range(60):
+    for _ in range(24):
         damaged = bytearray(content)
         damaged[generator.integers(0, len(content))] = generator.integers(0, 256)
         whole_file.write_bytes(damaged)
