@@ -13,6 +13,7 @@ from typing import Any
 
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.options import annotations, build_parser, nearest, option, read_option, read_yaml
+from mindcv_hrnet.parts import FREEZABLE, STAGES
 
 VARIANTS = (
     "hrnet_w18_small",
@@ -104,7 +105,8 @@ class ModelConfig:
     in_channels: int = option(3, "image channels", choices=(1, 3))
     drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)
     drop_path_rate: float | None = option(None, "stochastic depth; HRNet has none", unbuilt=True)
-    pretrained: bool = option(False, "start from the published weights", unbuilt=True)
+    pretrained: bool = option(False, "start from the published weights, fetched once; ckpt_path wins over them")
+    pretrained_url: str = option("", "where pretrained weights are (http://, https://, hf://); empty: MindCV's own")
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
     val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
@@ -126,6 +128,7 @@ class TrainConfig:
     resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
     ema: bool = option(False, "keep an exponential moving average of the weights", unbuilt=True)
     ema_decay: float = option(0.9999, "decay of the moving average", unbuilt=True)
+    freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
     gradient_accumulation_steps: int = option(1, "steps whose gradients make one update", unbuilt=True)
@@ -145,7 +148,10 @@ class OptimizerConfig:
         choices=("disable", "auto", "norm_and_bias"),
     )
     eps: float = option(1e-8, "term that keeps the denominator of adam and adamw from zero", above=0)
-    layer_decay: float | None = option(None, "learning-rate factor per stage", unbuilt=True)
+    layer_decay: float | None = option(
+        None, "learning-rate factor of a part to the one above: once in stage4, five times in the stem", above=0, high=1
+    )
+    head_lr_factor: float = option(1.0, "learning-rate factor of the head", above=0)
 
 
 @dataclass(frozen=True)
@@ -296,6 +302,11 @@ def contradiction(config: Config) -> str:
         return "ckpt_save_policy top_k ranks by validation, but val_while_train is False; set val_while_train True"
     if train.resume_opt and not config.model.ckpt_path:
         return "resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue"
+    if config.model.pretrained_url and not config.model.pretrained:
+        return "pretrained_url is given, but pretrained is False; set pretrained True"
+    frozen = train.freeze or ()
+    if "backbone" in frozen and set(STAGES) & set(frozen):
+        return f"freeze {' '.join(frozen)}: backbone includes the others; leave them out"
     for key in ("scale", "ratio", "re_scale", "re_ratio"):
         low, high = getattr(augmentation, key)
         if low > high:

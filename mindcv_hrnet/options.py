@@ -166,7 +166,8 @@ def check_value(option_field: Field[Any], value: Any) -> str:
     if choices:
         words = [choice for choice in choices if isinstance(choice, str)]
         hint = nearest(value, words) if isinstance(value, str) else ""
-        return "" if value in choices else accepts(option_field) + hint
+        values = value if isinstance(value, tuple) else (value,)
+        return "" if set(values) <= {*choices, option_field.default} else accepts(option_field) + hint
     bounds = option_field.metadata["bounds"]
     numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
     outside = any(

@@ -24,16 +24,17 @@ from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.feed import as_dataset
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.source import ImageFolder, open_split
-from mindcv_hrnet.errors import DataError, RunError
+from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
-from mindcv_hrnet.models import create_model, set_precision
+from mindcv_hrnet.models import create_model, freeze, set_precision
 from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
+from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.scheduler import build_schedule
 from mindcv_hrnet.train_step import TrainStep
-from mindcv_hrnet.weights import load_weights
+from mindcv_hrnet.weights import start_from
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,15 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     network = create_model(
         config.model.model, config.model.num_classes, config.model.in_channels, drop_rate=config.model.drop_rate or 0.0
     )
-    if config.model.ckpt_path and not config.train.resume_opt:
-        load_weights(network, config.model.ckpt_path)
+    if not config.train.resume_opt:
+        path = weights_of(config.model)
+        if path:
+            start_from(network, path, level=logging.INFO)  # of several ranks the first one says it
+    if config.train.freeze:
+        spared = freeze(network, config.train.freeze)
+        logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)
+        if not network.trainable_params():
+            raise ConfigError(f"freeze {' '.join(config.train.freeze)} leaves nothing to train")
     set_precision(network, config.model.amp_level)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)

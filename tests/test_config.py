@@ -20,6 +20,7 @@ OPTIONS = {item.name: item for section in SECTIONS.values() for item in fields(s
 KINDS = {name: kind for section in SECTIONS.values() for name, kind in annotations(section).items()}
 UNBUILT = sorted(name for name, item in OPTIONS.items() if item.metadata["unbuilt"])
 
+EXTRA_KEYS = {"file_format", "file_name", "export_batch_size", "pretrained_url", "freeze", "head_lr_factor"}
 # Where a default is not MindCV's, and why
 OTHER_DEFAULTS = {
     "distribute": None,  # MindCV's False makes every process that a launcher started train alone, in one folder
@@ -70,7 +71,7 @@ def test_key_and_default_of_mindcv(key):
 
 def test_keys_are_flat_and_unique():
     assert len(option_names()) == len(set(option_names()))
-    assert set(option_names()) - set(MINDCV) == {"file_format", "file_name", "export_batch_size"}
+    assert set(option_names()) - set(MINDCV) == EXTRA_KEYS
 
 
 def test_variants_are_those_of_the_network():
@@ -119,6 +120,7 @@ def test_yaml_values(recipe, text, key, expected):
         ("--multi_step_decay_milestones 5 8", "multi_step_decay_milestones", [5, 8]),
         ("--color_jitter 0.1 0.2 0.3", "color_jitter", [0.1, 0.2, 0.3]),
         ("--num_samples None", "num_samples", None),
+        ("--freeze stem stage1", "freeze", ["stem", "stage1"]),
         ("--num_classes 10", "num_classes", 10),
         ("--data_dir 2024", "data_dir", "2024"),
     ],
@@ -204,6 +206,11 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
             "--resume_opt True",
             "command line: resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue",
         ),
+        (
+            "--pretrained_url http://h/f",
+            "command line: pretrained_url is given, but pretrained is False; set pretrained True",
+        ),
+        ("--freeze backbone stem", "command line: freeze backbone stem: backbone includes the others; leave them out"),
         ("--scale 0.9 0.2", "command line: scale [0.9, 0.2] starts above its end; swap the two"),
         ("--re_ratio 3 0.3", "command line: re_ratio [3, 0.3] starts above its end; swap the two"),
         ("--mean 1 2", "command line: mean has 2 values, in_channels is 3"),
@@ -276,7 +283,7 @@ def test_what_is_not_built_is_refused_at_any_value_but_its_neutral_one(key):
 
 
 def test_unbuilt_keys_are_there():
-    assert {"ema", "pretrained", "gradient_accumulation_steps"} <= set(UNBUILT)
+    assert {"ema", "gradient_accumulation_steps"} <= set(UNBUILT)
 
 
 # --- save and load -------------------------------------------------------------------------------------------------
