@@ -6,7 +6,8 @@
 Makes JPEGs from scikit-learn's two photographs, then measures every loader in a process of its own, one after the
 other, round after round, so that a busy machine slows all of them alike. `host` is what reaches the device: uint8
 batches here and in timm (its collate function mixes them), normalised float32 batches in MindCV, which has no device
-part. `device` adds normalising, erasing and mixing, run on the CPU. A ratio is the median over the rounds of ours / peer.
+part. `device` adds normalising, erasing and mixing, run on the CPU. A ratio is the median over the rounds of
+ours / peer. On a machine shared with other work, compare the CPU seconds.
 
 Memory is what the loader adds to the process and its children (proportional set size), per worker, at its peak.
 """
@@ -113,9 +114,9 @@ def timm_batches(o: argparse.Namespace) -> Iterator[int]:
 
 LOADERS = {"ours": our_batches, "mindcv": mindcv_batches, "timm": timm_batches}
 PACKAGES = {
-    "ours": "mindspore cv2 numpy PIL".split(),
-    "mindcv": "mindcv mindspore numpy PIL".split(),
-    "timm": "timm torch PIL".split(),
+    "ours": ["mindspore", "cv2", "numpy", "PIL"],
+    "mindcv": ["mindcv", "mindspore", "numpy", "PIL"],
+    "timm": ["timm", "torch", "PIL"],
 }
 
 
@@ -244,7 +245,7 @@ def row(case: tuple, loaders: list[str], found: dict[tuple, list[dict]]) -> dict
 
 def markdown(table: list[dict], loaders: list[str]) -> list[str]:
     lines = [
-        "| source | augmentation | part | loader | images/s | ours / it | CPU s per 1,000 | it / ours | MB per worker |",
+        "| source | augmentation | part | loader | images/s | ours / it | CPU s per 1,000 | it / ours | MB / worker |",
         "|---|---|---|---|--:|--:|--:|--:|--:|",
     ]
     for entry in table:
