@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mindcv_hrnet.data.decode import decode, jpeg_header
+from mindcv_hrnet.data.decode import decode, decode_rows, jpeg_header
 from mindcv_hrnet.errors import ConfigError
 
 CROP_ATTEMPTS = 10
@@ -210,8 +210,8 @@ class RandomCrop:
         header = jpeg_header(data)
         if header:
             box, reduce = self.place(uniforms, header)
-            image = decode(data, reduce)
-            if image.shape[:2] == (-(-header.height // reduce), -(-header.width // reduce)):
+            image = decode_rows(data, header, box.top + box.height, reduce)
+            if image.shape[1] == -(-header.width // reduce) and image.shape[0] >= box.top + box.height:
                 return self.resize(image, box, cv2.INTER_AREA if reduce > 1 else self.method.cv)
         # no JPEG, or one whose header says something else than its decoder
         image = decode(data)
