@@ -6,7 +6,7 @@ places where MindCV 0.3 leaves the paper are in one table below; `-canonical1` t
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -126,13 +126,13 @@ WEIGHTS = (0.025, 0.005, 0.0, 0.3, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2
 
 @dataclass(frozen=True)
 class RandAugment:
-    """`layers` operations in a row, each drawn from `operations` and applied with probability 0.5.
+    """`layers` operations in a row, each drawn from `names` and applied with probability 0.5.
 
     The level is normal around `magnitude` with `deviation`, or uniform in [0, magnitude] when that is infinite, cut to
     [0, highest]. With `weights` operations are drawn by them, without repetition.
     """
 
-    operations: tuple[Operation, ...]
+    names: tuple[str, ...]
     magnitude: float
     deviation: float
     layers: int
@@ -147,14 +147,20 @@ class RandAugment:
         return self.DRAWS_PER_LAYER * self.layers
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        left = list(range(len(self.operations)))
+        for _, _, image in self.steps(image, uniforms):
+            pass
+        return image
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+        """(operation, signed level, result) of each operation that is applied, in order."""
+        left = list(range(len(self.names)))
         for layer in range(self.layers):
             choice, applied, first, second, side = uniforms[self.DRAWS_PER_LAYER * layer :][: self.DRAWS_PER_LAYER]
             place = left[int(choice * len(left))] if self.weights is None else self._take(left, choice)
             if applied < 0.5:
-                operation = self.operations[place]
-                image = operation(image, self._level(first, second), 1 if side < 0.5 else -1, self.canvas)
-        return image
+                name, level, sign = self.names[place], self._level(first, second), 1 if side < 0.5 else -1
+                image = OPERATIONS[name](image, level, sign, self.canvas)
+                yield name, sign * level, image
 
     def _take(self, left: list[int], choice: float) -> int:
         """Remove one place from `left`, drawn by weight."""
@@ -205,7 +211,7 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     _require(0 < values["mmax"] < math.inf and values["m"] <= values["mmax"], text, "m must be at most mmax (10)")
     names = RANDAUG_INCREASING if values["inc"] else RANDAUG
     return RandAugment(
-        operations=tuple(OPERATIONS[name] for name in names),
+        names=names,
         magnitude=values["m"],
         deviation=math.inf if values["mstd"] > 100 else values["mstd"],
         layers=int(layers),

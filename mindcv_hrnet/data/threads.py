@@ -84,7 +84,7 @@ def usable_workers(requested: int) -> int:
     """`requested` threads, or as many as there are cores for this process; says so once."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if requested > cores:
-        logger.warning("num_parallel_workers %d is more than the %d cores here; using %d", requested, cores, cores)
+        logger.info("num_parallel_workers %d is more than the %d cores here; using %d", requested, cores, cores)
     return min(requested, cores)
 
 

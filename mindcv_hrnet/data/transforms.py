@@ -5,7 +5,7 @@ caller. Every operation equals Pillow's of the same name to within one level on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -271,10 +271,17 @@ class ColorJitter:
             self._steps.append((hue, -strengths[3], strengths[3]))
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
+        for _, _, image in self.steps(image, uniforms):
+            pass
+        return image
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+        """(operation, factor, result) in the order drawn."""
         for place in sorted(range(len(self._steps)), key=lambda k: uniforms[k]):
             operation, low, high = self._steps[place]
-            image = operation(image, low + uniforms[4 + place] * (high - low))
-        return image
+            factor = low + uniforms[4 + place] * (high - low)
+            image = operation(image, factor)
+            yield operation.__name__, factor, image
 
 
 class Augmentation(Protocol):
@@ -284,6 +291,10 @@ class Augmentation(Protocol):
     def draws(self) -> int: ...
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray: ...
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+        """What `__call__` does one by one: operation, its strength, the image after it."""
+        ...
 
 
 class TrainTransform:
@@ -299,15 +310,23 @@ class TrainTransform:
 
     def __call__(self, data: bytes, uniforms: Sequence[float], out: np.ndarray) -> None:
         """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
+        for _, _, image in self.steps(data, uniforms):
+            pass
+        store(image, out)
+
+    def steps(self, data: bytes, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+        """(operation, its strength, result) one by one, from the crop on."""
         image = self.crop(data, uniforms)
+        yield "crop", 1.0, image
         horizontal, vertical, *rest = uniforms[self.crop.draws : self.draws]
         if horizontal < self.hflip:
             image = cv2.flip(image, 1)
+            yield "hflip", 1.0, image
         if vertical < self.vflip:
             image = cv2.flip(image, 0)
+            yield "vflip", 1.0, image
         if self.augment:
-            image = self.augment(image, rest)
-        store(image, out)
+            yield from self.augment.steps(image, rest)
 
 
 class EvalTransform:
