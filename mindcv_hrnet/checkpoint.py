@@ -23,7 +23,7 @@ from mindspore import nn
 
 from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
-from mindcv_hrnet.files import make_folder, write_atomically, write_json
+from mindcv_hrnet.files import make_folder, muted_logging, write_atomically, write_json
 from mindcv_hrnet.weights import read_checkpoint
 
 MANIFEST = "manifest.json"
@@ -130,7 +130,9 @@ def find_state(path: str) -> tuple[Path, Checkpoint]:
     folder = given if given.is_dir() else given.parent
     manifest = Manifest.read(folder)
     if manifest is None or not manifest.state:
-        raise CheckpointError(f"{path}: no {MANIFEST} with a training state there; pass the run folder of a started run")
+        raise CheckpointError(
+            f"{path}: no {MANIFEST} with a training state there; pass the run folder of a started run"
+        )
     newest = manifest.checkpoints[-1]
     if given.is_file() and given.name not in (newest.file, manifest.state):
         raise CheckpointError(
@@ -157,7 +159,8 @@ def restore_state(step_cell: nn.Cell, state: Path) -> None:
 
 
 def _save(parameters: dict[str, Any], path: Path) -> None:
-    ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
+    with muted_logging():
+        ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -4,10 +4,10 @@ Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or comma
 5 the run could not go on, 130 interrupted.
 """
 
-import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -18,6 +18,7 @@ from pathlib import Path
 from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
 from mindcv_hrnet.config import Config, parse_config
 from mindcv_hrnet.errors import ConfigError, UserError
+from mindcv_hrnet.options import Parser
 
 INTERRUPTED = 130
 DEFECT = 1
@@ -62,6 +63,9 @@ def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's error becomes one line and its exit code, never a traceback."""
     prepare_environment(os.environ)
     _set_up_logging()
+    if launcher_of(os.environ)[2] == 1:
+        # While a graph runs, MindSpore turns Ctrl-C into a SIGTERM to itself. Ranks are left to their launcher.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
         return _leave(0)
@@ -93,7 +97,7 @@ def scratch_folder() -> Iterator[None]:
 
 def absolute(path: str) -> str:
     """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
-    return str(Path.cwd() / Path(path).expanduser()) if path else ""
+    return os.path.abspath(Path(path).expanduser()) if path else ""
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -119,11 +123,13 @@ def _set_up_logging() -> None:
 
 
 def _predict(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser("mindcv-hrnet predict", description="Classify images with an exported network.")
+    parser = Parser("mindcv-hrnet predict", description="Classify images with an exported network.")
     parser.add_argument("images", nargs="+", help="image files")
     parser.add_argument("--model", required=True, help="MINDIR file that export.py wrote")
     parser.add_argument("--top", type=int, default=5, help="classes to print per image (default 5)")
     options = parser.parse_args(argv)
+    if options.top < 1:
+        raise ConfigError(f"command line: top: {options.top} is not accepted; must be >= 1")
     model, images = absolute(options.model), [absolute(image) for image in options.images]
     with scratch_folder():
         for prediction in importlib.import_module("mindcv_hrnet.prediction").predict(model, images, options.top):

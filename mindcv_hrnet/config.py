@@ -32,7 +32,9 @@ class SystemConfig:
     """Where and how the job runs."""
 
     mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
-    distribute: bool = option(False, "train on every device that the launcher (mpirun, msrun, rank table) started")
+    distribute: bool | None = option(
+        None, "train on all devices that a launcher (mpirun, msrun, rank table) started; None: if one did"
+    )
     device_target: str = option(
         "auto", "device; auto takes the best that works here", choices=("auto", "Ascend", "GPU", "CPU")
     )
@@ -184,7 +186,9 @@ class ExportConfig:
     """The deployment file."""
 
     file_format: str = option("MINDIR", "format", choices=("MINDIR",))
-    file_name: str = option("", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint")
+    file_name: str = option(
+        "", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint"
+    )
     export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
 
 
@@ -279,7 +283,7 @@ def contradiction(config: Config) -> str:
         )
     if scheduler.scheduler == "cosine_decay" and scheduler.min_lr > scheduler.lr:
         return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
-    if config.optimizer.opt == "sgd" and config.optimizer.use_nesterov and not config.optimizer.momentum:
+    if config.optimizer.opt in ("sgd", "momentum") and config.optimizer.use_nesterov and not config.optimizer.momentum:
         return "use_nesterov is True, but momentum is 0; raise momentum"
     milestones = scheduler.multi_step_decay_milestones
     if list(milestones) != sorted(set(milestones)):
@@ -301,7 +305,9 @@ def contradiction(config: Config) -> str:
     if config.loss.loss_scale_type == "fixed":
         return ""
     if config.loss.drop_overflow_update:
-        return f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        return (
+            f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        )
     return ""
 
 

@@ -1,9 +1,12 @@
 """Files that are whole or absent: temporary file, fsync, rename."""
 
 import errno
+import glob
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises RunError when the disk is full or the folder cannot be written; whatever `path` held before stays.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    stem = f".{path.stem}.{os.getpid()}"
+    temporary = path.with_name(f"{stem}{path.suffix}")
     try:
         write(temporary)
         temporary.chmod(0o644)  # MindSpore writes 0400
@@ -24,13 +28,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except Exception as error:
-        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) or _mentions_disk(error):
             raise RunError(f"{path}: cannot be written ({reason_of(error)}); {_advice(error)}") from None
         raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        # MindSpore has a temporary name of its own beside ours
+        for leftover in (temporary, *path.parent.glob(f"{glob.escape(stem)}.*")):
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -53,6 +57,17 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path}: folder cannot be made ({reason_of(error)}); choose another one") from None
+
+
+@contextmanager
+def muted_logging() -> Iterator[None]:
+    """Drop log lines meanwhile: MindSpore logs what it raises, too, and our one line is to stand alone."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def reason_of(error: Exception) -> str:

@@ -14,6 +14,7 @@ from mindspore import dtype as mstype
 
 from mindcv_hrnet.config import Config
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.files import muted_logging, reason_of
 
 METADATA_KEY = "mindcv_hrnet"
 
@@ -74,13 +75,19 @@ def load_mindir(path: Path, batch_size: int = 0) -> tuple[nn.Cell, Metadata]:
         link = Path(folder) / "model.mindir"
         link.symlink_to(path.resolve())
         try:
-            information = ms.load_mindir(str(link)).user_info
+            with muted_logging():
+                information = ms.load_mindir(str(link)).user_info
+            if METADATA_KEY not in information:
+                raise CheckpointError(f"{path}: holds no labels and preprocessing; export it again with export.py")
             graph = nn.GraphCell(ms.load(str(link)))
+        except CheckpointError:
+            raise
         except Exception as error:  # MindSpore raises many kinds for a damaged file
-            raise CheckpointError(f"{path}: cannot be read as MINDIR ({str(error).splitlines()[0]})") from None
-    if METADATA_KEY not in information:
-        raise CheckpointError(f"{path}: holds no labels and preprocessing; export it again with export.py")
-    metadata = Metadata(**json.loads(information[METADATA_KEY]))
+            raise CheckpointError(f"{path}: cannot be read as MINDIR ({reason_of(error)}); is it complete?") from None
+    try:
+        metadata = Metadata(**json.loads(information[METADATA_KEY]))
+    except (TypeError, ValueError):
+        raise CheckpointError(f"{path}: was written by another version; export it again with export.py") from None
     if not batch_size:
         # without it each new batch size compiles anew
         graph.set_inputs(input_placeholder(metadata, 0))

@@ -86,7 +86,8 @@ def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, confi
         return AdamW(groups, rates, eps=config.eps)
     if config.opt == "adam":
         return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=config.eps)
-    if config.opt == "sgd":
+    assert config.opt in ("sgd", "momentum")
+    # nn.Momentum ignores use_nesterov on a CPU; the formula of SGD is the same
+    if config.opt == "sgd" or config.use_nesterov:
         return nn.SGD(groups, rates, momentum=config.momentum, nesterov=config.use_nesterov)
-    assert config.opt == "momentum"
-    return nn.Momentum(groups, rates, momentum=config.momentum, use_nesterov=config.use_nesterov)
+    return nn.Momentum(groups, rates, momentum=config.momentum)

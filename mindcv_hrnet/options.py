@@ -37,7 +37,7 @@ def option(
     `low <= value <= high` and `above < value < below` hold for each number of a list. `unbuilt` marks a key of the
     MindCV format whose behaviour does not exist here: it is refused at any value but its default.
     """
-    metadata = {"help": help, "choices": choices, "unbuilt": unbuilt}
+    metadata: dict[str, Any] = {"help": help, "choices": choices, "unbuilt": unbuilt}
     metadata["bounds"] = {"low": low, "high": high, "above": above, "below": below}
     return field(default=default, metadata=metadata)
 
@@ -235,15 +235,22 @@ def read_yaml(path: str) -> dict[str, Any]:
 # --- command line --------------------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as ConfigError."""
+
     def error(self, message: str) -> typing.NoReturn:
         raise ConfigError(f"command line: {message}; see --help")
 
 
 def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
     """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
-    parser = _Parser(
-        prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS, add_help=False
+    parser = Parser(
+        prog=program,
+        usage="%(prog)s -c FILE [--key value ...]",
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
     )
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text")

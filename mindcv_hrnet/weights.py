@@ -18,8 +18,10 @@ NAMES_SHOWN = 3
 def read_checkpoint(path: str) -> dict[str, Parameter]:
     """Name -> parameter of a MindSpore checkpoint, or a one-line CheckpointError."""
     file = Path(path).expanduser()
-    if not path or not file.exists():
-        raise CheckpointError(f"{path or 'ckpt_path'}: checkpoint not found; pass --ckpt_path FILE")
+    if not path:
+        raise CheckpointError("ckpt_path is empty; pass --ckpt_path FILE")
+    if not file.exists():
+        raise CheckpointError(f"{path}: checkpoint not found; pass --ckpt_path FILE")
     if file.is_dir():
         raise CheckpointError(f"{path}: is a folder; pass a checkpoint file, such as {path}/NAME-best.ckpt")
     if file.suffix != ".ckpt":

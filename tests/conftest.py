@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("GLOG_v", "3")
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
+import numpy as np
+import pytest
 
 
 def _tiny_spec():

@@ -102,14 +102,15 @@ def test_connect_sets_the_mode(environment, mode, name):
         (MSRUN, "msrun started 2 processes, but distribute is False; pass --distribute True, or start without msrun"),
         (
             RANK_TABLE,
-            "rank table started 8 processes, but distribute is False; pass --distribute True, or start without rank table",
+            "rank table started 8 processes, but distribute is False; pass --distribute True, "
+            "or start without rank table",
         ),
     ],
 )
 def test_a_launcher_without_distribute_is_refused(environment, variables, message):
     environment(variables)
     with pytest.raises(ConfigError) as error:
-        connect(SystemConfig(device_target="CPU"))
+        connect(SystemConfig(distribute=False, device_target="CPU"))
     assert str(error.value) == message
 
 

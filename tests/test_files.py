@@ -52,7 +52,10 @@ def test_replaces_in_one_step_and_leaves_no_temporary(old):
         temporary.write_text("new")
         seen.append((temporary.parent, temporary.suffix, old.read_text()))
 
-    write_atomically(old, write)
+    with open(old) as reader:
+        write_atomically(old, write)
+        # another file has taken the name: who had the old one open reads on in it
+        assert reader.read() == "old"
     assert seen == [(old.parent, ".txt", "old")]
     assert old.read_text() == "new"
     assert [child.name for child in old.parent.iterdir()] == ["note.txt"]

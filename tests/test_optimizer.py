@@ -13,7 +13,10 @@ NAMES = ("conv1.weight", "bn1.gamma", "bn1.beta", "classifier.bias")
 generator = np.random.default_rng(0)
 START = {name: generator.standard_normal((3, 2) if name.endswith("weight") else 3) for name in NAMES}
 # 0 and small values too: that is where eps and the order of its terms show
-GRADIENTS = [{name: generator.standard_normal(START[name].shape) * 10.0 ** -(step % 5) for name in NAMES} for step in range(STEPS)]
+GRADIENTS = [
+    {name: generator.standard_normal(START[name].shape) * 10.0 ** -(step % 5) for name in NAMES}
+    for step in range(STEPS)
+]
 SPARED = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
 
 
@@ -57,7 +60,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("formula", "config"),
     CASES,
-    ids=lambda value: f"{value.opt}-{value.weight_decay}-{value.weight_decay_filter}" if hasattr(value, "opt") else None,
+    ids=lambda value: "nesterov" * value.use_nesterov + value.opt if hasattr(value, "opt") else None,
 )
 def test_twenty_updates(formula, config):
     import mindspore as ms

@@ -134,7 +134,13 @@ def test_read_option_messages(key, value, message):
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
-    [("heat", 50, 50), ("heat", "300", 300), ("share", 0.999, 0.999), ("mode", "bottom", "bottom"), ("steam", "no", False)],
+    [
+        ("heat", 50, 50),
+        ("heat", "300", 300),
+        ("share", 0.999, 0.999),
+        ("mode", "bottom", "bottom"),
+        ("steam", "no", False),
+    ],
 )
 def test_read_option_accepts_the_limits(key, value, expected):
     assert read_option(OPTIONS[key], KINDS[key], value, "o.yaml") == expected

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mindcv_hrnet.config import SchedulerConfig, parse_config
 from mindcv_hrnet.scheduler import build_schedule
 
+RECIPE = Path(__file__).resolve().parent.parent / "configs/hrnet/hrnet_w32_ascend.yaml"
 COSINE = SchedulerConfig(scheduler="cosine_decay", lr=0.4, min_lr=0.04, warmup_epochs=2, decay_epochs=6)
 STEP = SchedulerConfig(scheduler="step_decay", lr=0.4, warmup_epochs=2, decay_epochs=3, decay_rate=0.5)
 MULTI = SchedulerConfig(
@@ -26,7 +28,7 @@ def test_published_recipe():
     # ImageNet-1K's training split on 8 devices with 128 images each
     steps = 1_281_167 // 1024
     assert steps == 1251
-    config = parse_config(["-c", "configs/hrnet/hrnet_w32_ascend.yaml"]).scheduler
+    config = parse_config(["-c", str(RECIPE)]).scheduler
     rates = build_schedule(config, 300, steps)
     assert rates.shape == (375_300,) and rates.dtype == np.float32
     expected = {
@@ -100,6 +102,7 @@ def test_one_cycle_that_ends_early_stays_at_min_lr():
 
 
 def test_a_curve_that_outlasts_the_run_is_told(caplog):
+    caplog.set_level("INFO", logger="mindcv_hrnet")
     build_schedule(COSINE, 8, 5)
     assert caplog.records == []
     build_schedule(COSINE, 7, 5)

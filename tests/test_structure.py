@@ -89,7 +89,9 @@ def test_exceptions_are_in_use():
 
 
 def test_the_reader_of_imports_sees_all_forms():
-    code = "import mindcv_hrnet.loss\ndef f():\n    from mindcv_hrnet import files\n    g('mindcv_hrnet.cli')\nimport numpy"
+    code = (
+        "import mindcv_hrnet.loss\ndef f():\n    from mindcv_hrnet import files\n    g('mindcv_hrnet.cli')\nimport os"
+    )
     assert set(imported_units(ast.parse(code))) == {"loss", "files", "cli"}
 
 

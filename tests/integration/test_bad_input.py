@@ -1,0 +1,95 @@
+"""What goes wrong for users ends in one line that names the place and the remedy, and in an exit code."""
+
+import resource
+import shutil
+
+import pytest
+
+from integration.conftest import RECIPE, SHORT, mpirun
+
+
+def one_line(outcome):
+    """The only line on stderr."""
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1, outcome.err
+    return lines[0]
+
+
+def test_missing_data_dir(workplace):
+    outcome = workplace.run("train.py", "-c", RECIPE, "--data_dir", "nowhere")
+    assert outcome.code == 3
+    assert one_line(outcome) == f"error: {workplace.folder}/nowhere: no such folder; set data_dir to your data set"
+
+
+def test_distribute_without_a_launcher_runs_standalone_and_says_so_once(trained, workplace):
+    run, _, _ = trained
+    outcome = workplace.run(
+        *("validate.py", "-c", run / "config.yaml", "--ckpt_path", run / "hrnet_w18_small-1.ckpt"),
+        *("--distribute", "True", "--mode", "1", "--batch_size", "120"),
+    )
+    assert outcome.code == 0, outcome.err
+    notice = "distribute is True, but no launcher (mpirun, msrun, rank table) is at work: running standalone"
+    assert outcome.out.count(notice) == 1
+
+
+def test_a_launcher_without_distribute_is_refused(digits, workplace):
+    outcome = workplace.run(
+        *("train.py", "-c", RECIPE, "--data_dir", digits, "--distribute", "False"), launcher=mpirun(2)
+    )
+    assert outcome.code == 2
+    message = (
+        "error: mpirun started 2 processes, but distribute is False; pass --distribute True, or start without mpirun"
+    )
+    assert message in outcome.err
+
+
+@pytest.mark.parametrize(
+    "device, missing", [("Ascend", "is CANN installed and its set_env.sh sourced?"), ("GPU", "without its GPU plugin")]
+)
+def test_a_device_that_does_not_work_says_what_is_missing(device, missing, digits, workplace):
+    outcome = workplace.run("train.py", "-c", RECIPE, "--data_dir", digits, "--device_target", device)
+    assert outcome.code == 2
+    assert one_line(outcome).startswith(f"error: device_target {device} does not work here: ")
+    assert missing in one_line(outcome)
+
+
+def test_disk_full_leaves_earlier_checkpoints(trained, digits, workplace):
+    finished, _, _ = trained
+    run = workplace.folder.parent / "full"
+    shutil.copytree(finished, run)
+    before = {file.name: file.read_bytes() for file in run.glob("*.ckpt")}
+    limit = 10_000_000  # bytes per file, where weights have 45 million
+    outcome = workplace.run(
+        *("train.py", "-c", run / "config.yaml", "--ckpt_save_dir", run, "--epoch_size", "3", "--mode", "1"),
+        *("--resume_opt", "True", "--ckpt_path", run),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert outcome.code == 5
+    assert one_line(outcome) == (
+        f"error: {run}/hrnet_w18_small-3.ckpt: cannot be written (File too large); "
+        "free some space and start again; earlier files are untouched"
+    )
+    assert {file.name: file.read_bytes() for file in run.glob("*.ckpt")} == before
+    assert not list(run.glob(".*"))
+
+
+def test_a_used_run_folder_is_not_overwritten(trained, digits, workplace):
+    run, _, _ = trained
+    outcome = workplace.run("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT)
+    assert outcome.code == 5
+    assert one_line(outcome) == (
+        f"error: {run}: holds a run already (2 checkpoints); choose another --ckpt_save_dir, "
+        f"or continue it with --resume_opt True --ckpt_path {run}"
+    )
+
+
+def test_checkpoint_of_another_variant(trained, digits, workplace):
+    run, _, _ = trained
+    outcome = workplace.run(
+        *("validate.py", "-c", run / "config.yaml", "--ckpt_path", run / "hrnet_w18_small-1.ckpt"),
+        *("--model", "hrnet_w18_small_v2"),
+    )
+    assert outcome.code == 4
+    assert "hrnet_w18_small-1.ckpt: does not fit the network" in one_line(outcome)
+    assert "layer1.0.conv1.weight is (32, 64, 1, 1), the network has (64, 64, 1, 1)" in one_line(outcome)
+    assert one_line(outcome).endswith("is --model the variant that wrote it?")

@@ -1,0 +1,84 @@
+"""Several ranks on one CPU: mpirun and msrun."""
+
+import csv
+import json
+import re
+import socket
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+from integration.conftest import RECIPE, SHORT, mpirun
+from integration.test_commands import counts
+
+
+def results(text):
+    return [json.loads(line.partition("RESULT ")[2]) for line in text.splitlines() if "RESULT " in line]
+
+
+def msrun(folder):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ("--worker_num=2", "--local_worker_num=2", "--join=True", f"--log_dir={folder}", f"--master_port={port}")
+    return ("msrun", *options)
+
+
+def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace):
+    (alone,) = results(workplace.run("tests/ranks.py").out)
+    outcome = workplace.run("tests/ranks.py", launcher=mpirun(2))
+    assert outcome.code == 0, outcome.err
+    first, second = sorted(results(outcome.out), key=lambda result: result["rank"])
+    assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
+    assert first["weight"] == second["weight"]
+    np.testing.assert_allclose(first["weight"], alone["weight"], atol=1e-7)
+    assert np.abs(alone["weight"]).max() > 1e-3
+
+
+def test_msrun_starts_the_same_job(workplace, tmp_path):
+    (alone,) = results(workplace.run("tests/ranks.py").out)
+    outcome = workplace.run("tests/ranks.py", launcher=msrun(tmp_path / "logs"))
+    assert outcome.code == 0, outcome.err
+    workers = [results((tmp_path / "logs" / f"worker_{rank}.log").read_text())[0] for rank in (0, 1)]
+    assert [worker["size"] for worker in workers] == [2, 2]
+    for worker in workers:
+        np.testing.assert_allclose(worker["weight"], alone["weight"], atol=1e-7)
+
+
+def test_mpirun_trains_and_validates(trained, digits, workplace):
+    run = workplace.folder.parent / "two-ranks"
+    outcome = workplace.run(
+        *("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT),
+        *("--device_target", "CPU", "--batch_size", "16", "--epoch_size", "1"),
+        launcher=mpirun(2),
+    )
+    assert outcome.code == 0, outcome.err
+    assert "CPU x 2 (mpirun), graph mode, amp O0, global batch 32, epochs 1 to 1 of 3 steps" in outcome.out
+    weights = run / "hrnet_w18_small-1.ckpt"
+    command = ("validate.py", "-c", run / "config.yaml", "--ckpt_path", weights)
+    together = workplace.run(*command, launcher=mpirun(2))
+    alone = workplace.run(*command, "--distribute", "False")
+    assert together.code == alone.code == 0, together.err
+    assert counts(together.out)[:3] == counts(alone.out)[:3]
+    assert counts(together.out)[3] == pytest.approx(counts(alone.out)[3], rel=1e-5)
+    assert len(re.findall("^top-1", together.out, re.M)) == 1
+    # statistics were averaged over the ranks, and what was validated in training is what was saved
+    (row,) = csv.DictReader((run / "metrics.csv").open())
+    assert counts(alone.out)[3] == pytest.approx(float(row["val_loss"]), abs=2e-5)
+    assert np.isfinite(ms.load_checkpoint(str(weights))["bn1.moving_variance"].asnumpy()).all()
+
+
+def test_one_failing_rank_ends_the_job_with_its_error(few_digits, workplace):
+    spoiled = sorted((few_digits / "train" / "5").iterdir())[0]
+    spoiled.write_bytes(b"not an image")
+    outcome = workplace.run(
+        *("train.py", "-c", RECIPE, "--data_dir", few_digits, "--ckpt_save_dir", workplace.folder.parent / "run"),
+        *("--batch_size", "4", "--epoch_size", "9", "--warmup_epochs", "0", "--mode", "1"),
+        launcher=mpirun(2),
+    )
+    assert outcome.code == 3
+    errors = [line for line in outcome.err.splitlines() if "error:" in line]
+    assert len(errors) == 1 and str(spoiled) in errors[0]
+    own_words = outcome.err[outcome.err.index("error:") :]
+    assert "Traceback" not in own_words and "RuntimeError" not in own_words

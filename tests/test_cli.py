@@ -1,0 +1,261 @@
+"""Exit codes, and one line on stderr for whatever the user can mend."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mindcv_hrnet.cli import RECIPE_JOBS, absolute, main, run_job, scratch_folder, with_absolute_paths
+from mindcv_hrnet.config import parse_config
+from mindcv_hrnet.errors import CheckpointError, ConfigError, DataError, RunError, UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = str(ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch, pynative):
+    """The command line sets environment variables and its logger for a whole process; here that ends with the test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    logger = logging.getLogger("mindcv_hrnet")
+    before = (logger.level, logger.handlers[:], logger.propagate)
+    yield
+    logger.level, logger.handlers[:], logger.propagate = before
+
+
+@pytest.fixture
+def command(capsys):
+    """A function argv -> (exit code, stdout, stderr)."""
+
+    def run(*argv):
+        code = main(argv)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_exit_codes_differ():
+    codes = {
+        error.__name__: error.exit_code for error in (UserError, ConfigError, DataError, CheckpointError, RunError)
+    }
+    assert codes == {"UserError": 1, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
+
+
+USAGE = "usage: mindcv-hrnet {train,validate,export,predict} ...; each has its own --help\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--help"], (0, USAGE, "")),
+        (["-h"], (0, USAGE, "")),
+        ([], (2, USAGE, "")),
+        (["bogus"], (2, "", "error: unknown command 'bogus'; choices: train, validate, export, predict\n")),
+    ],
+)
+def test_first_word(command, argv, expected):
+    assert command(*argv) == expected
+
+
+@pytest.mark.parametrize("job", [*RECIPE_JOBS, "predict"])
+def test_help_of_each_command(job, capsys):
+    with pytest.raises(SystemExit) as leave:
+        main([job, "--help"])
+    assert leave.value.code == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"usage: mindcv-hrnet {job} [") and err == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (
+            ["train", "--epoch_sise", "3"],
+            2,
+            "command line: unknown argument '--epoch_sise' (nearest: 'epoch_size'); see --help",
+        ),
+        (
+            ["train", "-c", "no.yaml"],
+            2,
+            "no.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml",
+        ),
+        (["train", "--ema", "True"], 2, "command line: ema: 'True' is not supported yet; leave it at False"),
+        (["train", "-c", RECIPE, "--data_dir", "no"], 3, "{cwd}/no: no such folder; set data_dir to your data set"),
+        (["validate", "-c", RECIPE], 4, "ckpt_path is empty; pass --ckpt_path FILE"),
+        (["validate", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"),
+        (["export", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"),
+        (["predict"], 2, "command line: the following arguments are required: images, --model; see --help"),
+        (["predict", "a.png", "--model", "m", "--tip"], 2, "command line: unrecognized arguments: --tip; see --help"),
+        (["predict", "a.png", "--model", "m", "--top", "0"], 2, "command line: top: 0 is not accepted; must be >= 1"),
+        (
+            ["predict", "a.png", "--model", "m", "--top", "all"],
+            2,
+            "command line: argument --top: invalid int value: 'all'; see --help",
+        ),
+        (
+            ["predict", "a.png", "--model", "no.mindir"],
+            4,
+            "{cwd}/no.mindir: no such file; pass a .mindir file that export.py wrote",
+        ),
+    ],
+    ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, list) else None,
+)
+def test_user_errors_are_one_line(command, tmp_path, monkeypatch, argv, code, message):
+    monkeypatch.chdir(tmp_path)
+    assert command(*argv) == (code, "", f"error: {message.format(cwd=tmp_path)}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
+    from mindcv_hrnet.files import write_json
+
+    for split in ("train", "val"):
+        for name in "ab":
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(tmp_path / "data" / split / name / "0.png")
+    entry = {"file": "x.ckpt", "epoch": 1, "step": 1, "top1": None}
+    manifest = {
+        "model": "hrnet_w18_small",
+        "class_names": ["a", "b"],
+        "checkpoints": [entry],
+        "best": None,
+        "state": "",
+    }
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run/manifest.json", manifest)
+    argv = ["--data_dir", f"{tmp_path}/data", "--ckpt_save_dir", f"{tmp_path}/run", "--num_classes", "2", "--mode", "1"]
+    code, _, err = command("train", "-c", RECIPE, *argv)
+    assert code == 5
+    assert err == (
+        f"error: {tmp_path}/run: holds a run already (1 checkpoints); choose another --ckpt_save_dir, "
+        f"or continue it with --resume_opt True --ckpt_path {tmp_path}/run\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "last_line"),
+    [
+        (ZeroDivisionError("a defect"), 1, "ZeroDivisionError: a defect"),
+        (ValueError("not the user's"), 1, "ValueError: not the user's"),
+        (KeyboardInterrupt(), 130, "interrupted; finished checkpoints are kept"),
+        (DataError("x: gone"), 3, "error: x: gone"),
+    ],
+    ids=repr,
+)
+def test_only_defects_show_a_traceback(monkeypatch, capsys, raised, code, last_line):
+    def job(config):
+        raise raised
+
+    monkeypatch.setattr("mindcv_hrnet.evaluation.validate", job)
+    assert run_job("validate", []) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == last_line
+    assert ("Traceback (most recent call last):" in lines) == (code == 1)
+    assert len(lines) == 1 or code == 1
+
+
+def test_a_job_gets_absolute_paths_and_stands_elsewhere(monkeypatch, tmp_path):
+    seen = {}
+
+    def job(config):
+        seen.update(config=config, cwd=Path.cwd())
+        Path("kernel_meta").mkdir()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mindcv_hrnet.evaluation.validate", job)
+    assert run_job("validate", ["--data_dir", "d", "--ckpt_path", "c.ckpt", "--ckpt_save_dir", "../r"]) == 0
+    config = seen["config"]
+    assert config.data.data_dir == f"{tmp_path}/d" and config.model.ckpt_path == f"{tmp_path}/c.ckpt"
+    assert config.train.ckpt_save_dir == f"{tmp_path.parent}/r" and config.export.file_name == ""
+    assert seen["cwd"] != tmp_path and not seen["cwd"].exists()
+    assert Path.cwd() == tmp_path and list(tmp_path.iterdir()) == []
+
+
+def test_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/somewhere")
+    expected = {"": "", "a": f"{tmp_path}/a", "~/a": "/somewhere/a", "/a/../b": "/b"}
+    assert {path: absolute(path) for path in expected} == expected
+    config = parse_config(["--lr", "0.3"])
+    assert with_absolute_paths(config).scheduler == config.scheduler
+
+
+def test_scratch_folder_goes_away_after_an_error():
+    before = Path.cwd()
+    with pytest.raises(ZeroDivisionError), scratch_folder():
+        inside = Path.cwd()
+        raise ZeroDivisionError
+    assert Path.cwd() == before and not inside.exists()
+
+
+# --- predict -------------------------------------------------------------------------------------------------------
+
+
+def test_predict_prints_ranked_classes(command, tiny_mindir, tmp_path, monkeypatch):
+    import mindspore as ms
+
+    path, network, metadata = tiny_mindir
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).resize((36, 36)).save("image.png")
+    code, out, err = command("predict", "image.png", "--model", str(path), "--top", "2")
+    assert (code, err) == (0, "")
+
+    # floor(32 / 0.875) = 36: nothing to resize, the centre is cropped
+    centre = np.array(Image.open("image.png"))[2:34, 2:34].astype(np.float32)
+    batch = ((centre - metadata.mean) / metadata.std).transpose(2, 0, 1)[None]
+    logits = network(ms.Tensor(batch, ms.float32)).asnumpy()[0].astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    first, second = np.argsort(-probabilities)[:2]
+    ranked = "  ".join(f"{metadata.class_names[k]} {probabilities[k]:.4f}" for k in (first, second))
+    assert out == f"{tmp_path}/image.png: {ranked}\n"
+
+
+def test_predict_names_the_image_that_cannot_be_read(command, tiny_mindir, tmp_path):
+    model = str(tiny_mindir[0])
+    assert command("predict", f"{tmp_path}/no.png", "--model", model) == (
+        3,
+        "",
+        f"error: {tmp_path}/no.png: cannot be read as an image (No such file or directory)\n",
+    )
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    code, out, err = command("predict", f"{tmp_path}/bad.png", "--model", model)
+    assert (code, out) == (3, "") and err.count("\n") == 1
+    assert err.startswith(f"error: {tmp_path}/bad.png: cannot be read as an image (")
+
+
+# --- as processes: nothing that MindSpore or the interpreter says at the end may reach the user ----------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "name", "code", "start"),
+    [
+        (["train.py", "--mode", "2"], "", 2, "error: command line: mode: '2' is not accepted; choices: 0, 1\n"),
+        (["validate.py", "--ckpt_path"], "a.ckpt", 4, "error: {path}: cannot be read as a MindSpore checkpoint ("),
+        (
+            ["-m", "mindcv_hrnet", "predict", "x.png", "--model"],
+            "a.mindir",
+            4,
+            "error: {path}: cannot be read as MINDIR (",
+        ),
+    ],
+    ids=["recipe", "checkpoint", "MINDIR"],
+)
+def test_process_says_one_line(tmp_path, argv, name, code, start):
+    path = tmp_path / name
+    if name:
+        path.write_bytes(b"garbage" * 100)
+        argv = [*argv, str(path)]
+    environment = {key: value for key, value in os.environ.items() if key != "GLOG_v"} | {"PYTHONPATH": str(ROOT)}
+    program = argv if argv[0] == "-m" else [str(ROOT / argv[0]), *argv[1:]]
+    result = subprocess.run(
+        [sys.executable, *program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (result.returncode, result.stdout) == (code, "")
+    assert result.stderr.startswith(start.format(path=path)) and result.stderr.count("\n") == 1
+    assert [child.name for child in tmp_path.iterdir()] == ([name] if name else [])

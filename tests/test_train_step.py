@@ -1,0 +1,114 @@
+"""One update: loss scale, overflow, clipping and totals, in PyNative and in graph mode."""
+
+import numpy as np
+import pytest
+
+from mindcv_hrnet import train_step
+
+
+@pytest.fixture(params=["pynative", "graph"], autouse=True)
+def mode(request, pynative):
+    import mindspore as ms
+
+    ms.set_context(mode=ms.PYNATIVE_MODE if request.param == "pynative" else ms.GRAPH_MODE)
+
+
+def weights_of(step):
+    return {parameter.name: parameter.asnumpy().copy() for parameter in step.trainable}
+
+
+def scale_of(step):
+    return float(step.loss_scale.asnumpy())
+
+
+def reference(weights, inputs):
+    """(mean cross entropy, gradients) of the linear network."""
+    images, targets = inputs[0].asnumpy().astype(np.float64), inputs[1].asnumpy()
+    logits = images @ weights["weight"] + weights["bias"]
+    softmax = np.exp(logits - logits.max(1, keepdims=True))
+    softmax /= softmax.sum(1, keepdims=True)
+    slope = (softmax - targets) / len(images)
+    loss = -(targets * np.log(softmax)).sum(1).mean()
+    return loss, {"weight": images.T @ slope, "bias": slope.sum(0)}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"loss_scale": 1024.0},
+        {"loss_scale": 1024.0, "drop_overflow_update": True},
+        {"loss_scale": 1024.0, "loss_scale_type": "dynamic"},
+        {"loss_scale": 0.25, "loss_scale_type": "auto"},
+    ],
+    ids=repr,
+)
+def test_the_loss_scale_changes_neither_loss_nor_update(linear_step, linear_batch, loss):
+    step = linear_step(loss=loss, rates=[0.5, 0.25, 0.125])
+    expected, losses = weights_of(step), []
+    for seed, rate in enumerate((0.5, 0.25, 0.125)):
+        inputs = linear_batch(seed)
+        value, gradients = reference(expected, inputs)
+        expected = {name: expected[name] - rate * gradients[name] for name in expected}
+        losses.append(value)
+        assert float(step(*inputs).asnumpy()) == pytest.approx(value, abs=1e-5)
+    for name, weight in weights_of(step).items():
+        np.testing.assert_allclose(weight, expected[name], atol=1e-5)
+    assert step.take_totals() == (pytest.approx(sum(losses), abs=3e-5), 0)
+    assert step.take_totals() == (0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "scale_after"),
+    [
+        ({"loss_scale": 8.0, "loss_scale_type": "dynamic"}, 2.0),
+        ({"loss_scale": 8.0, "drop_overflow_update": True}, 8.0),
+        ({"loss_scale": 1.5, "loss_scale_type": "dynamic"}, 1.0),
+    ],
+    ids=repr,
+)
+def test_overflow_skips_the_update_and_counts_it(linear_step, linear_batch, loss, scale_after):
+    step = linear_step(loss=loss)
+    before = weights_of(step)
+    for _ in range(2):
+        step(*linear_batch())
+    assert all((before[name] == weight).all() for name, weight in weights_of(step).items())
+    assert scale_of(step) == scale_after
+
+    inputs = linear_batch(3)
+    value, gradients = reference(before, inputs)
+    step(*inputs)
+    np.testing.assert_allclose(weights_of(step)["weight"], before["weight"] - gradients["weight"], atol=1e-5)
+    assert step.take_totals() == (pytest.approx(value, abs=1e-5), 2)
+    assert step.take_totals() == (0.0, 0)
+
+
+def test_overflow_without_any_guard_reaches_the_weights(linear_step, linear_batch):
+    step = linear_step(loss={"loss_scale": 8.0})
+    step(*linear_batch())
+    assert not np.isfinite(weights_of(step)["weight"]).all()
+
+
+def test_dynamic_scale_doubles_after_good_steps_in_a_row(linear_step, linear_batch, monkeypatch):
+    monkeypatch.setattr(train_step, "GROWTH_INTERVAL", 3)
+    monkeypatch.setattr(train_step, "LARGEST_SCALE", 32.0)
+    step = linear_step(loss={"loss_scale": 8.0, "loss_scale_type": "dynamic"}, rates=[0.1] * 20)
+    scales = []
+    for seed in (0, 1, 2, 3, None, 4, 5, 6, 0, 1, 2, 3, 4, 5):
+        step(*linear_batch(seed))
+        scales.append(scale_of(step))
+    assert scales == [8, 8, 16, 16, 8, 8, 8, 16, 16, 16, 32, 32, 32, 32]
+    assert step.take_totals()[1] == 1
+
+
+@pytest.mark.parametrize("loss_scale", [1.0, 1024.0])
+@pytest.mark.parametrize("limit", [0.05, 100.0])
+def test_clipping_is_by_the_global_norm_of_the_unscaled_gradients(linear_step, linear_batch, limit, loss_scale):
+    step = linear_step(loss={"loss_scale": loss_scale}, train={"clip_grad": True, "clip_value": limit})
+    before, inputs = weights_of(step), linear_batch(7)
+    _, gradients = reference(before, inputs)
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    assert 0.05 < norm < 100
+    step(*inputs)
+    for name, weight in weights_of(step).items():
+        np.testing.assert_allclose(weight, before[name] - gradients[name] * min(1, limit / norm), atol=1e-5)
