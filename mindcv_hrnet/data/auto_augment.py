@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -126,13 +127,13 @@ WEIGHTS = (0.025, 0.005, 0.0, 0.3, 0.005, 0.005, 0.025, 0.005, 0.005, 0.025, 0.2
 
 @dataclass(frozen=True)
 class RandAugment:
-    """`layers` operations in a row, each drawn from `names` and applied with probability 0.5.
+    """`layers` operations in a row, each drawn from `operations` and applied with probability 0.5.
 
     The level is normal around `magnitude` with `deviation`, or uniform in [0, magnitude] when that is infinite, cut to
     [0, highest]. With `weights` operations are drawn by them, without repetition.
     """
 
-    names: tuple[str, ...]
+    operations: dict[str, Operation]
     magnitude: float
     deviation: float
     layers: int
@@ -142,24 +143,27 @@ class RandAugment:
 
     DRAWS_PER_LAYER = 5
 
+    @cached_property
+    def _operations(self) -> tuple[tuple[str, Operation], ...]:
+        return tuple(self.operations.items())
+
     @property
     def draws(self) -> int:
         return self.DRAWS_PER_LAYER * self.layers
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        for _, _, image in self.steps(image, uniforms):
-            pass
-        return image
+        return T.after(image, self.steps(image, uniforms))
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
         """(operation, signed level, result) of each operation that is applied, in order."""
-        left = list(range(len(self.names)))
+        left = list(range(len(self.operations)))
         for layer in range(self.layers):
             choice, applied, first, second, side = uniforms[self.DRAWS_PER_LAYER * layer :][: self.DRAWS_PER_LAYER]
             place = left[int(choice * len(left))] if self.weights is None else self._take(left, choice)
             if applied < 0.5:
-                name, level, sign = self.names[place], self._level(first, second), 1 if side < 0.5 else -1
-                image = OPERATIONS[name](image, level, sign, self.canvas)
+                name, operation = self._operations[place]
+                level, sign = self._level(first, second), 1 if side < 0.5 else -1
+                image = operation(image, level, sign, self.canvas)
                 yield name, sign * level, image
 
     def _take(self, left: list[int], choice: float) -> int:
@@ -211,7 +215,7 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     _require(0 < values["mmax"] < math.inf and values["m"] <= values["mmax"], text, "m must be at most mmax (10)")
     names = RANDAUG_INCREASING if values["inc"] else RANDAUG
     return RandAugment(
-        names=names,
+        operations={name: OPERATIONS[name] for name in names},
         magnitude=values["m"],
         deviation=math.inf if values["mstd"] > 100 else values["mstd"],
         layers=int(layers),

@@ -5,7 +5,8 @@ caller. Every operation equals Pillow's of the same name to within one level on 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -247,6 +248,14 @@ def resize_centre_crop(image: np.ndarray, resize: int, size: int, resample: Imag
     return np.asarray(Image.fromarray(image).resize((size, size), resample, box=box))
 
 
+Step = tuple[str, float, np.ndarray]  # operation, its strength, the image after it
+
+
+def after(image: np.ndarray, steps: Iterable[Step]) -> np.ndarray:
+    """What the last of the steps leaves; `image` if there is none."""
+    return reduce(lambda _, step: step[2], steps, image)
+
+
 # --- chains --------------------------------------------------------------------------------------------------------
 
 
@@ -271,11 +280,9 @@ class ColorJitter:
             self._steps.append((hue, -strengths[3], strengths[3]))
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        for _, _, image in self.steps(image, uniforms):
-            pass
-        return image
+        return after(image, self.steps(image, uniforms))
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
         """(operation, factor, result) in the order drawn."""
         for place in sorted(range(len(self._steps)), key=lambda k: uniforms[k]):
             operation, low, high = self._steps[place]
@@ -292,7 +299,7 @@ class Augmentation(Protocol):
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray: ...
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
         """What `__call__` does one by one: operation, its strength, the image after it."""
         ...
 
@@ -310,11 +317,10 @@ class TrainTransform:
 
     def __call__(self, data: bytes, uniforms: Sequence[float], out: np.ndarray) -> None:
         """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
-        for _, _, image in self.steps(data, uniforms):
-            pass
+        *_, (_, _, image) = self.steps(data, uniforms)
         store(image, out)
 
-    def steps(self, data: bytes, uniforms: Sequence[float]) -> Iterator[tuple[str, float, np.ndarray]]:
+    def steps(self, data: bytes, uniforms: Sequence[float]) -> Iterator[Step]:
         """(operation, its strength, result) one by one, from the crop on."""
         image = self.crop(data, uniforms)
         yield "crop", 1.0, image
