@@ -27,11 +27,12 @@ RECIPE_JOBS = {
     "train": ("mindcv_hrnet.training", "train", "Train a recipe, on one device or on all that a launcher started."),
     "validate": ("mindcv_hrnet.evaluation", "validate", "Measure a checkpoint on the validation split."),
     "export": ("mindcv_hrnet.exporting", "export", "Write a checkpoint as a deployment file, and check the file."),
+    "preview": ("mindcv_hrnet.preview", "preview", "Draw what the network sees of the first images, step by step."),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of `mindcv-hrnet train|validate|export|predict`."""
+    """Entry of `mindcv-hrnet train|validate|export|preview|predict`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = [*RECIPE_JOBS, "predict"]
     if not arguments or arguments[0] in ("-h", "--help"):

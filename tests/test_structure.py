@@ -20,6 +20,7 @@ LAYERS = (
     {"train_step", "checkpoint", "evaluator", "mindir"},
     {"callbacks"},
     {"training", "evaluation", "exporting", "prediction"},
+    {"preview"},
     {"cli"},
     {"__main__"},
 )

@@ -117,8 +117,8 @@ class TrainLoader(_Loader[TrainBatch]):
             repeats=max(1, augmentation.aug_repeats),
         )
         self.steps_per_epoch = self.sampler.steps_per_epoch
-        self._transform = build_train_transform(augmentation)
-        self._draws = self._transform.draws + erase_draws(augmentation.re_max_attempts)
+        self.transform = build_train_transform(augmentation)
+        self._draws = self.transform.draws + erase_draws(augmentation.re_max_attempts)
         self._damaged = _DamagedFiles(source)
         self._order = lru_cache(maxsize=2)(self.sampler.order)
         end = None if epochs is None else epochs * self.steps_per_epoch
@@ -128,6 +128,14 @@ class TrainLoader(_Loader[TrainBatch]):
         """The batches of an epoch from `start_step` on; the next epoch's first ones are prepared meanwhile."""
         first = epoch * self.steps_per_epoch
         return self._take(range(first + start_step, first + self.steps_per_epoch))
+
+    def entries(self, epoch: int, step: int) -> np.ndarray:
+        """(N,) int64: what the sampler chose for a batch; `entry % len(source)` is the sample."""
+        return self.sampler.batch(self._order(epoch), step)
+
+    def uniforms(self, epoch: int, entry: int) -> list[float]:
+        """The random numbers of an entry: the transform's, then those of erasing."""
+        return uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
 
     def example(self) -> TrainBatch:
         n = self._shape[0]
@@ -140,7 +148,7 @@ class TrainLoader(_Loader[TrainBatch]):
 
     def _start(self, pool: ThreadPoolExecutor, position: int) -> Started[TrainBatch]:
         epoch, step = divmod(position, self.steps_per_epoch)
-        entries = self.sampler.batch(self._order(epoch), step)
+        entries = self.entries(epoch, step)
         a, batch = self.augmentation, self.example()
         batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, a.cutmix_prob)
         rows = chunks(len(entries), self._ahead.workers)
@@ -150,10 +158,10 @@ class TrainLoader(_Loader[TrainBatch]):
         a = self.augmentation
         for row in rows:
             entry, image = int(entries[row]), batch.images[row]
-            drawn = uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
+            drawn = self.uniforms(epoch, entry)
             batch.labels[row] = self._load(entry % len(self.source), drawn, image)
             if a.re_prob:
-                rest = drawn[self._transform.draws :]
+                rest = drawn[self.transform.draws :]
                 box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
                 if a.re_value == "random":
                     noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry)
@@ -166,7 +174,7 @@ class TrainLoader(_Loader[TrainBatch]):
         candidate, others = index, None
         while True:
             try:
-                self._transform(self.source.read(candidate), drawn, image)
+                self.transform(self.source.read(candidate), drawn, image)
                 return int(self.source.labels[candidate])
             except (UnreadableImage, OSError) as error:
                 self._damaged.note(candidate, error)
