@@ -1,4 +1,4 @@
-"""Where samples come from: a folder with one sub-folder per class."""
+"""Where samples come from: a folder with one sub-folder per class, or tar files."""
 
 import os
 from collections.abc import Sequence
@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from mindcv_hrnet.data.folder_index import SUFFIXES, folder_index
+from mindcv_hrnet.data.shards import TarShards, shard_files
 from mindcv_hrnet.errors import DataError
 
 
 class Source(Protocol):
     """Encoded images with their labels, by index."""
 
+    root: str
     labels: np.ndarray
     class_names: tuple[str, ...]
 
@@ -85,19 +87,24 @@ class ImageFolder:
             )
 
 
-def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> ImageFolder:
-    """The image folder `data_dir/split`; with an empty `split`, `data_dir` itself. Raises DataError."""
+def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> Source:
+    """The images of `data_dir/split`, in class folders or in tar files; with an empty `split`, of `data_dir` itself.
+
+    Raises DataError.
+    """
     base = Path(data_dir).expanduser()
     if not base.is_dir():
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
-    return ImageFolder(base / split, class_names)
+    return (TarShards if shard_files(os.fspath(base / split)) else ImageFolder)(base / split, class_names)
 
 
 def class_names_of(data_dir: str, split: str) -> tuple[str, ...] | None:
-    """Classes of the image folder `data_dir/split`, without looking for images; None where there is no such folder."""
+    """Classes of `data_dir/split`; of class folders without looking for images. None where there is no such folder."""
     root = Path(data_dir).expanduser() / split
+    if shard_files(os.fspath(root)):
+        return TarShards(root).class_names
     return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None
 
 
