@@ -119,7 +119,7 @@ def test_epochs_bounds_the_reading_ahead(folder, sections, monkeypatch):
     source, started = ImageFolder(folder({"a": 4, "b": 4})), []
     loader = TrainLoader(source, *sections(), seed=0, epochs=1)
     start = loader._start
-    monkeypatch.setattr(loader, "_start", lambda pool, position: (started.append(position), start(pool, position))[1])
+    monkeypatch.setattr(loader, "_start", lambda position: (started.append(position), start(position))[1])
     assert len(list(loader.batches(0))) == 2 and started == [0, 1]
     loader.close()
 
@@ -259,9 +259,9 @@ def test_no_thread_stays(folder, sections):
     forgotten = TrainLoader(source, *sections(), seed=0)
     next(forgotten.batches(0))
     del forgotten
-    gc.collect()
     deadline = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < deadline:
+        gc.collect()
         time.sleep(0.01)
     assert threading.active_count() == before
 
