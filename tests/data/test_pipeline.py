@@ -1,6 +1,7 @@
 import gc
 import hashlib
 import logging
+import os
 import threading
 import time
 
@@ -276,3 +277,21 @@ def test_workers_are_clamped_with_one_notice(monkeypatch, caplog):
         ("INFO", "num_parallel_workers 8 is more than the 3 cores here; using 3")
     ]
     usable_workers.cache_clear()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
+def test_memory_stays_flat_over_fifty_epochs(folder, sections):
+    def resident_mb():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    source = ImageFolder(folder({"a": 25, "b": 25}))
+    loader = TrainLoader(source, *sections(batch_size=16, image_resize=96, **RECIPE), seed=0)
+    seen = {}
+    for epoch in range(50):
+        for batch in loader.batches(epoch):
+            assert batch.images.nbytes == 16 * 3 * 96 * 96  # a batch kept per epoch would be 20 MB in the end
+        seen[epoch] = resident_mb()
+    loader.close()
+    assert seen[49] - seen[9] < 8, seen
