@@ -29,8 +29,10 @@ def recipe(tmp_path):
     return parse_config([*RECIPE.split(), *paths])
 
 
-def test_one_row_per_image_and_one_tile_per_step(tmp_path, monkeypatch, caplog):
+def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch, caplog):
     grids = []
+    # the device of a process is chosen once, and earlier tests have used it
+    monkeypatch.setattr(module, "connect", lambda system: None)
     monkeypatch.setattr(module, "_draw", lambda grid: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
     with caplog.at_level(logging.INFO):
         out = module.preview(recipe(tmp_path))
