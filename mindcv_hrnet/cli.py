@@ -15,10 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
-from mindcv_hrnet.config import Config, parse_config
-from mindcv_hrnet.errors import ConfigError, UserError
-from mindcv_hrnet.options import Parser
+MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
+
+try:
+    from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
+    from mindcv_hrnet.config import Config, parse_config
+    from mindcv_hrnet.errors import ConfigError, UserError
+    from mindcv_hrnet.options import Parser
+except ModuleNotFoundError as error:  # a user's shell without the environment
+    sys.exit(MISSING.format(error.name))
 
 INTERRUPTED = 130
 DEFECT = 1
@@ -72,6 +77,8 @@ def guarded(work: Callable[[], None]) -> int:
         return _leave(0)
     except UserError as error:
         return _leave(error.exit_code, f"error: {error}")
+    except ModuleNotFoundError as error:
+        return _leave(ConfigError.exit_code, MISSING.format(error.name))
     except KeyboardInterrupt:
         return _leave(INTERRUPTED, "interrupted; finished checkpoints are kept")
     except Exception:
@@ -88,6 +95,9 @@ def _leave(exit_code: int, message: str = "", *, echo_possible: bool = False) ->
 def scratch_folder() -> Iterator[None]:
     """Stand in a temporary folder meanwhile: MindSpore drops files (kernel_meta, rank_0, ...) where it stands."""
     before = Path.cwd()
+    if os.environ.get("MS_ROLE") == "MS_SCHED":  # msrun ends it without a chance to clean up
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-", ignore_cleanup_errors=True) as scratch:
         os.chdir(scratch)
         try:

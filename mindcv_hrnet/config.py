@@ -5,6 +5,7 @@ line wins over the YAML, which wins over the defaults.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -269,13 +270,16 @@ def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:
         config = replace(config, augmentation=replace(config.augmentation, mean=(mean,), std=(std,)))
     problem = contradiction(config)
     if problem:
-        raise ConfigError(f"{'; '.join(sorted(set(origins.values()))) or 'recipe'}: {problem}")
+        named = {origin for key, origin in origins.items() if re.search(rf"\b{key}\b", problem)}
+        raise ConfigError(f"{'; '.join(sorted(named)) or 'recipe'}: {problem}")
     return config
 
 
 def contradiction(config: Config) -> str:
     """Why two settings of the recipe cannot both be meant; empty when they can."""
     train, scheduler, augmentation, system = config.train, config.scheduler, config.augmentation, config.system
+    if not config.data.data_dir:
+        return "data_dir is empty; name the folder of your data set"
     if scheduler.warmup_epochs >= train.epoch_size:
         return (
             f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "

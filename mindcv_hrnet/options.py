@@ -229,6 +229,9 @@ def read_yaml(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}; a recipe is a flat list of 'key: value' lines")
+    for key, value in content.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: '{key}' holds a mapping; a recipe is flat, move its keys to the top level")
     return content
 
 
@@ -242,9 +245,20 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}; see --help")
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """`--key KIND` once, although the parser takes several words: lists may come with or without brackets."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32, width=120)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return str(action.metavar or "")
+
+
 def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
     """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
     parser = Parser(
+        formatter_class=_HelpFormatter,
         prog=program,
         usage="%(prog)s -c FILE [--key value ...]",
         description=description,
@@ -261,8 +275,8 @@ def build_parser(sections: dict[str, type], program: str, description: str) -> a
         for item in fields(section):
             assert item.default is not MISSING
             detail = accepts(item)
-            text = f"{item.metadata['help']} ({type_name(kinds[item.name])}{'; ' + detail if detail else ''}; "
-            group.add_argument(
-                f"--{item.name}", nargs="+", metavar="V", help=(text + f"default {item.default!r})").replace("%", "%%")
-            )
+            text = f"{item.metadata['help']} ({detail + '; ' if detail else ''}default {item.default!r})"
+            text += "; not built yet: no other value is accepted" if item.metadata["unbuilt"] else ""
+            kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
+            group.add_argument(f"--{item.name}", nargs="+", metavar=kind, help=text.replace("%", "%%"))
     return parser

@@ -61,6 +61,12 @@ def train(config: Config) -> Path:
         )
         if shape.first_epoch >= shape.epochs:
             raise RunError(f"{config.model.ckpt_path}: has all {shape.first_epoch} epochs; raise --epoch_size to go on")
+        if resumed and resumed[1].step != shape.first_epoch * shape.steps_per_epoch:
+            raise RunError(
+                f"{resumed[0]}: was saved at step {resumed[1].step} after epoch {resumed[1].epoch}, here an epoch has "
+                f"{shape.steps_per_epoch} steps; resume with the same data set and the same global batch size "
+                "(batch_size x ranks)"
+            )
         schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch)
         network, step = build_step(config, schedule, cluster)
         if resumed:
@@ -167,9 +173,11 @@ def _announce(
     """What is about to run, in three lines."""
     parameters = sum(p.size for p in network.trainable_params())
     logger.info("%s, %.2f M parameters, %d classes", config.model.model, parameters / 1e6, len(source.class_names))
+    used = config.data.num_samples
     logger.info(
-        "data: %d training and %s validation images in %s",
-        *(len(source), len(validation) if validation else "no", config.data.data_dir),
+        "data: %d training images%s in %s, %s",
+        *(len(source), f" ({used} used per epoch)" if used else "", config.data.data_dir),
+        f"{len(validation)} validation images" if validation else "no validation (val_while_train is False)",
     )
     logger.info(
         "%s x %d (%s), %s mode, amp %s, global batch %d, epochs %d to %d of %d steps",

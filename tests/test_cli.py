@@ -68,7 +68,7 @@ def test_help_of_each_command(job, capsys):
         main([job, "--help"])
     assert leave.value.code == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"usage: mindcv-hrnet {job} [") and err == ""
+    assert out.startswith(f"usage: mindcv-hrnet {job} ") and err == ""
 
 
 @pytest.mark.parametrize(
