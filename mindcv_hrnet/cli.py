@@ -32,6 +32,7 @@ RECIPE_JOBS = {
     "train": ("mindcv_hrnet.training", "train", "Train a recipe, on one device or on all that a launcher started."),
     "validate": ("mindcv_hrnet.evaluation", "validate", "Measure a checkpoint on the validation split."),
     "export": ("mindcv_hrnet.exporting", "export", "Write a checkpoint as a deployment file, and check the file."),
+    "preview": ("mindcv_hrnet.preview", "preview", "Draw what the network sees of the first images, step by step."),
 }
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from mindcv_hrnet.cluster import connect
 from mindcv_hrnet.config import Config
 from mindcv_hrnet.data.pipeline import EvalLoader
-from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
+from mindcv_hrnet.data.source import Source, class_names_of, open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.evaluator import Evaluation, Evaluator
 from mindcv_hrnet.models import create_model, set_precision
@@ -44,7 +44,7 @@ def validate(config: Config) -> Evaluation:
     return result
 
 
-def open_validation(config: Config) -> ImageFolder:
+def open_validation(config: Config) -> Source:
     """The validation split, its classes numbered as in the training split where that is there."""
     data = config.data
     names = class_names_of(data.data_dir, data.train_split)

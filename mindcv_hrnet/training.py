@@ -23,7 +23,7 @@ from mindcv_hrnet.cluster import Cluster, connect, sum_over_ranks
 from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.feed import as_dataset
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader, build_train_transform
-from mindcv_hrnet.data.source import ImageFolder, open_split
+from mindcv_hrnet.data.source import Source, open_split
 from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
@@ -100,7 +100,7 @@ def train(config: Config) -> Path:
     return run_folder(config)
 
 
-def open_data(config: Config) -> tuple[Config, ImageFolder, ImageFolder | None]:
+def open_data(config: Config) -> tuple[Config, Source, Source | None]:
     """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted."""
     data = config.data
     source = open_split(data.data_dir, data.train_split)
@@ -172,8 +172,8 @@ def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shap
 
 def _announce(
     config: Config,
-    source: ImageFolder,
-    validation: ImageFolder | None,
+    source: Source,
+    validation: Source | None,
     shape: RunShape,
     network: nn.Cell,
     cluster: Cluster,

@@ -46,7 +46,7 @@ def test_exit_codes_differ():
     assert codes == {"UserError": 1, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
 
 
-USAGE = "usage: mindcv-hrnet {train,validate,export,predict,convert} ...; each has its own --help\n"
+USAGE = "usage: mindcv-hrnet {train,validate,export,preview,predict,convert} ...; each has its own --help\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,10 @@ USAGE = "usage: mindcv-hrnet {train,validate,export,predict,convert} ...; each h
         (["--help"], (0, USAGE, "")),
         (["-h"], (0, USAGE, "")),
         ([], (2, USAGE, "")),
-        (["bogus"], (2, "", "error: unknown command 'bogus'; choices: train, validate, export, predict, convert\n")),
+        (
+            ["bogus"],
+            (2, "", "error: unknown command 'bogus'; choices: train, validate, export, preview, predict, convert\n"),
+        ),
     ],
 )
 def test_first_word(command, argv, expected):

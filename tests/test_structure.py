@@ -20,6 +20,7 @@ LAYERS = (
     {"train_step", "checkpoint", "evaluator", "mindir", "published"},
     {"callbacks"},
     {"training", "evaluation", "exporting", "prediction", "converting"},
+    {"preview"},
     {"cli"},
     {"__main__"},
 )

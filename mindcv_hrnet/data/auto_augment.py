@@ -6,8 +6,9 @@ places where MindCV 0.3 leaves the paper are in one table below; `-canonical1` t
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -132,7 +133,7 @@ class RandAugment:
     [0, highest]. With `weights` operations are drawn by them, without repetition.
     """
 
-    operations: tuple[Operation, ...]
+    operations: dict[str, Operation]
     magnitude: float
     deviation: float
     layers: int
@@ -142,19 +143,28 @@ class RandAugment:
 
     DRAWS_PER_LAYER = 5
 
+    @cached_property
+    def _operations(self) -> tuple[tuple[str, Operation], ...]:
+        return tuple(self.operations.items())
+
     @property
     def draws(self) -> int:
         return self.DRAWS_PER_LAYER * self.layers
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
+        return T.after(image, self.steps(image, uniforms))
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
+        """(operation, signed level, result) of each operation that is applied, in order."""
         left = list(range(len(self.operations)))
         for layer in range(self.layers):
             choice, applied, first, second, side = uniforms[self.DRAWS_PER_LAYER * layer :][: self.DRAWS_PER_LAYER]
             place = left[int(choice * len(left))] if self.weights is None else self._take(left, choice)
             if applied < 0.5:
-                operation = self.operations[place]
-                image = operation(image, self._level(first, second), 1 if side < 0.5 else -1, self.canvas)
-        return image
+                name, operation = self._operations[place]
+                level, sign = self._level(first, second), 1 if side < 0.5 else -1
+                image = operation(image, level, sign, self.canvas)
+                yield name, sign * level, image
 
     def _take(self, left: list[int], choice: float) -> int:
         """Remove one place from `left`, drawn by weight."""
@@ -205,7 +215,7 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     _require(0 < values["mmax"] < math.inf and values["m"] <= values["mmax"], text, "m must be at most mmax (10)")
     names = RANDAUG_INCREASING if values["inc"] else RANDAUG
     return RandAugment(
-        operations=tuple(OPERATIONS[name] for name in names),
+        operations={name: OPERATIONS[name] for name in names},
         magnitude=values["m"],
         deviation=math.inf if values["mstd"] > 100 else values["mstd"],
         layers=int(layers),

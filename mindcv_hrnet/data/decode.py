@@ -2,7 +2,8 @@
 
 What comes out is the same for every kind of file: EXIF orientation is applied; grey and palette images become RGB;
 alpha is dropped, not blended; CMYK becomes RGB; of 16 bits the upper 8 stay; of an animation the first frame. OpenCV
-decodes; what it cannot read (GIF, rare TIFFs, ...) goes to Pillow.
+decodes; what it cannot read (GIF, rare TIFFs, ...) goes to Pillow. Where the lower part of a JPEG is not needed,
+simplejpeg decodes the upper one, to the same pixels: both are libjpeg-turbo.
 
 An image that is damaged, truncated, empty or larger than `MAX_PIXELS` raises UnreadableImage.
 """
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte of RGB
@@ -28,7 +30,9 @@ _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # every start-of-frame marker; C4, C8 and CC in the same range mean something else
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL_MARKERS = frozenset((0xC0, 0xC1))
 _START_OF_SCAN, _EXIF_SEGMENT = 0xDA, 0xE1
+_BLOCK_ROWS = 16
 
 
 class UnreadableImage(Exception):
@@ -36,11 +40,16 @@ class UnreadableImage(Exception):
 
 
 class JpegHeader(NamedTuple):
-    """Size as displayed, after the EXIF orientation, and where the first scan begins in the file."""
+    """Size as displayed, after the EXIF orientation, and where the first scan begins in the file.
+
+    height_at: where the file holds its height, if its rows can be decoded one after the other (sequential, grey or
+    colour, displayed as stored); else 0.
+    """
 
     height: int
     width: int
     scan: int
+    height_at: int = 0
 
 
 def decode(data: bytes, reduce: int = 1) -> np.ndarray:
@@ -63,26 +72,52 @@ def decode(data: bytes, reduce: int = 1) -> np.ndarray:
     return image
 
 
+def decode_rows(data: bytes, header: JpegHeader, rows: int, reduce: int = 1) -> np.ndarray:
+    """`decode` of a JPEG of which only the first `rows` rows of the result are needed; later rows may be absent.
+
+    The decoder is told that the image ends there: it neither unpacks nor transforms the rest. Raises UnreadableImage.
+    """
+    _check_pixels(header[:2])
+    if not header.height_at or not _complete(data, header):
+        return decode(data, reduce)
+    # Rounded up to a row of blocks, beyond the one that smooths the colours of the last row
+    height = min(header.height, (rows * reduce + 2 * _BLOCK_ROWS - 1) // _BLOCK_ROWS * _BLOCK_ROWS)
+    shortened = bytearray(data)
+    struct.pack_into(">H", shortened, header.height_at, height)
+    try:
+        return simplejpeg.decode_jpeg(
+            shortened,
+            min_height=-(-height // reduce) if reduce > 1 else 0,
+            min_width=-(-header.width // reduce) if reduce > 1 else 0,
+            min_factor=reduce,
+            strict=False,  # the rest is there, which counts as a fault
+        )
+    except ValueError:
+        return decode(data, reduce)
+
+
 def jpeg_header(data: bytes) -> JpegHeader | None:
     """Size of a JPEG without decoding it; None for other formats and for damaged headers."""
     if not data.startswith(_JPEG_START):
         return None
-    position, orientation, size = 2, 1, None
+    position, orientation, size, height_at = 2, 1, None, 0
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
             continue
         length = (data[position + 2] << 8) | data[position + 3]
-        if marker in _FRAME_MARKERS and position + 9 <= len(data):
+        if marker in _FRAME_MARKERS and position + 9 < len(data):
             size = struct.unpack_from(">HH", data, position + 5)
+            if marker in _SEQUENTIAL_MARKERS and data[position + 9] in (1, 3):
+                height_at = position + 5
         elif marker == _EXIF_SEGMENT and data[position + 4 : position + 10] == b"Exif\0\0":
             orientation = _exif_orientation(data[position + 10 : position + 2 + length])
         elif marker == _START_OF_SCAN:
             if size is None or 0 in size:
                 return None
             height, width = size if orientation < 5 else size[::-1]
-            return JpegHeader(height, width, position)
+            return JpegHeader(height, width, position, height_at if orientation == 1 else 0)
         position += 2 + length
     return None
 
@@ -110,17 +145,21 @@ def _check_size(data: bytes) -> None:
     size: tuple[int, ...] = header[:2] if header else ()
     if data.startswith(_PNG_START) and len(data) >= 24:
         size = struct.unpack_from(">II", data, 16)
+    _check_pixels(size)
+
+
+def _check_pixels(size: tuple[int, ...]) -> None:
     if size and math.prod(size) > MAX_PIXELS:
         raise UnreadableImage(f"its {size[0]} x {size[1]} pixels are more than the {MAX_PIXELS} that are accepted")
 
 
-def _complete(data: bytes) -> bool:
+def _complete(data: bytes, header: JpegHeader | None = None) -> bool:
     """False for a JPEG or PNG without its end marker. Bytes after the marker are fine."""
     if data.startswith(_JPEG_START):
         if data.endswith(_JPEG_END):
             return True
         # entropy-coded data never holds the marker, but an embedded thumbnail before the scan does
-        header = jpeg_header(data)
+        header = header or jpeg_header(data)
         return data.rfind(_JPEG_END, header.scan if header else 0) >= 0
     return not data.startswith(_PNG_START) or _PNG_END in data
 

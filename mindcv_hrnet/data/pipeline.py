@@ -7,8 +7,7 @@ Threads write each image straight into its place in the batch. What a batch hold
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Generic, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from mindcv_hrnet.data.auto_augment import build_policy
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.device_draws import draw_erase, draw_mix, erase_draws, fill_with_noise
 from mindcv_hrnet.data.randomness import Purpose, generator, uniforms
+from mindcv_hrnet.data.reading import PatientReader
 from mindcv_hrnet.data.sampler import EvalSampler, TrainSampler
 from mindcv_hrnet.data.source import Source
 from mindcv_hrnet.data.threads import Batch, ReadAhead, Started, chunks
@@ -63,7 +63,8 @@ class _Loader(Generic[Batch]):
         self.source = source
         self.error: Exception | None = None
         self._shape = (data.batch_size, in_channels, side, side)
-        self._ahead: ReadAhead[Batch] = ReadAhead(data.num_parallel_workers, end)
+        self._read = PatientReader(source)
+        self._ahead: ReadAhead[Batch] = ReadAhead(data.num_parallel_workers, end, self._read.stalled)
 
     def example(self) -> Batch:
         """A batch of zeros with the shapes and types of every other."""
@@ -73,7 +74,7 @@ class _Loader(Generic[Batch]):
         """Stop the threads. A later iteration starts new ones."""
         self._ahead.close()
 
-    def _start(self, pool: ThreadPoolExecutor, position: int) -> Started[Batch]:
+    def _start(self, position: int) -> Started[Batch]:
         raise NotImplementedError
 
     def _take(self, positions: Iterable[int]) -> Iterator[Batch]:
@@ -117,8 +118,8 @@ class TrainLoader(_Loader[TrainBatch]):
             repeats=max(1, augmentation.aug_repeats),
         )
         self.steps_per_epoch = self.sampler.steps_per_epoch
-        self._transform = build_train_transform(augmentation)
-        self._draws = self._transform.draws + erase_draws(augmentation.re_max_attempts)
+        self.transform = build_train_transform(augmentation)
+        self._draws = self.transform.draws + erase_draws(augmentation.re_max_attempts)
         self._damaged = _DamagedFiles(source)
         self._order = lru_cache(maxsize=2)(self.sampler.order)
         end = None if epochs is None else epochs * self.steps_per_epoch
@@ -129,6 +130,14 @@ class TrainLoader(_Loader[TrainBatch]):
         first = epoch * self.steps_per_epoch
         return self._take(range(first + start_step, first + self.steps_per_epoch))
 
+    def entries(self, epoch: int, step: int) -> np.ndarray:
+        """(N,) int64: what the sampler chose for a batch; `entry % len(source)` is the sample."""
+        return self.sampler.batch(self._order(epoch), step)
+
+    def uniforms(self, epoch: int, entry: int) -> list[float]:
+        """The random numbers of an entry: the transform's, then those of erasing."""
+        return uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
+
     def example(self) -> TrainBatch:
         n = self._shape[0]
         return TrainBatch(
@@ -138,22 +147,22 @@ class TrainLoader(_Loader[TrainBatch]):
             mix=np.zeros((n, 5), np.float32),
         )
 
-    def _start(self, pool: ThreadPoolExecutor, position: int) -> Started[TrainBatch]:
+    def _start(self, position: int) -> Started[TrainBatch]:
         epoch, step = divmod(position, self.steps_per_epoch)
-        entries = self.sampler.batch(self._order(epoch), step)
+        entries = self.entries(epoch, step)
         a, batch = self.augmentation, self.example()
         batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, a.cutmix_prob)
         rows = chunks(len(entries), self._ahead.workers)
-        return batch, [pool.submit(self._fill, epoch, entries, batch, part) for part in rows]
+        return batch, [partial(self._fill, epoch, entries, batch, part) for part in rows]
 
     def _fill(self, epoch: int, entries: np.ndarray, batch: TrainBatch, rows: range) -> None:
         a = self.augmentation
         for row in rows:
             entry, image = int(entries[row]), batch.images[row]
-            drawn = uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
+            drawn = self.uniforms(epoch, entry)
             batch.labels[row] = self._load(entry % len(self.source), drawn, image)
             if a.re_prob:
-                rest = drawn[self._transform.draws :]
+                rest = drawn[self.transform.draws :]
                 box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
                 if a.re_value == "random":
                     noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry)
@@ -166,7 +175,7 @@ class TrainLoader(_Loader[TrainBatch]):
         candidate, others = index, None
         while True:
             try:
-                self._transform(self.source.read(candidate), drawn, image)
+                self.transform(self._read(candidate), drawn, image)
                 return int(self.source.labels[candidate])
             except (UnreadableImage, OSError) as error:
                 self._damaged.note(candidate, error)
@@ -204,19 +213,19 @@ class EvalLoader(_Loader[EvalBatch]):
         n = self._shape[0]
         return EvalBatch(np.zeros(self._shape, np.uint8), np.zeros(n, np.int32), np.zeros(n, bool))
 
-    def _start(self, pool: ThreadPoolExecutor, position: int) -> Started[EvalBatch]:
+    def _start(self, position: int) -> Started[EvalBatch]:
         samples, valid = self.sampler.batch(position)
         batch = self.example()
         batch.labels[:], batch.valid[:] = self.source.labels[samples], valid
         rows = chunks(len(valid), self._ahead.workers)
-        return batch, [pool.submit(self._fill, samples, batch, part) for part in rows]
+        return batch, [partial(self._fill, samples, batch, part) for part in rows]
 
     def _fill(self, samples: np.ndarray, batch: EvalBatch, rows: range) -> None:
         for row in rows:
             if batch.valid[row]:
                 index = int(samples[row])
                 try:
-                    self._transform(self.source.read(index), batch.images[row])
+                    self._transform(self._read(index), batch.images[row])
                 except (UnreadableImage, OSError) as error:
                     raise DataError(
                         f"{self.source.path(index)}: {_reason(error)}; validation needs every image, "

@@ -1,4 +1,4 @@
-"""Where samples come from: a folder with one sub-folder per class."""
+"""Where samples come from: a folder with one sub-folder per class, or tar files."""
 
 import os
 from collections.abc import Sequence
@@ -7,17 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
+from mindcv_hrnet.data.folder_index import SUFFIXES, folder_index
+from mindcv_hrnet.data.shards import TarShards, shard_files
 from mindcv_hrnet.errors import DataError
-
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".gif"),
-)
 
 
 class Source(Protocol):
     """Encoded images with their labels, by index."""
 
+    root: str
     labels: np.ndarray
     class_names: tuple[str, ...]
 
@@ -37,9 +35,10 @@ class ImageFolder:
 
     Without `class_names` the class folders define the classes (training): there must be two or more, none empty. With
     `class_names` (the training split's) labels follow that order: a class without folder keeps its number, a folder
-    that is not among them is an error. Names that start with a dot and files of other suffixes are left out.
+    that is not among them is an error. Names that start with a dot and files of other suffixes are left out. Large
+    folders are listed once and remembered (`folder_index`).
 
-    labels: (N,) int32. File names are kept as one block of bytes: 1.28 million cost about 50 MB.
+    labels: (N,) int32.
 
     Raises DataError, one line naming the folder and the fix.
     """
@@ -49,26 +48,19 @@ class ImageFolder:
         found = _class_folders(self.root)
         self.class_names = tuple(class_names) if class_names is not None else tuple(found)
         self._check_classes(found, training=class_names is None)
-        names: list[str] = []
-        counts = np.zeros(len(self.class_names), dtype=np.int64)
-        for label, name in enumerate(self.class_names):
-            if name in found:
-                images = sorted(_images(os.path.join(self.root, name)))
-                counts[label] = len(images)
-                names.extend(images)
+        known = set(found)
+        present = [name for name in self.class_names if name in known]
+        self._index = folder_index(self.root, present)
+        counts = dict(zip(present, self._index.counts.tolist(), strict=True))
         self._check_images(counts, training=class_names is None)
-        self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        encoded = [os.fsencode(name) for name in names]
-        self._ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-        self._names = b"".join(encoded)
+        per_class = [counts.get(name, 0) for name in self.class_names]
+        self.labels = np.repeat(np.arange(len(per_class), dtype=np.int32), per_class)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def path(self, index: int) -> str:
-        start = self._ends[index - 1] if index else 0
-        name = os.fsdecode(self._names[start : self._ends[index]])
-        return os.path.join(self.root, self.class_names[self.labels[index]], name)
+        return os.path.join(self.root, self.class_names[self.labels[index]], self._index.name(index))
 
     def read(self, index: int) -> bytes:
         with open(self.path(index), "rb", buffering=0) as file:
@@ -84,10 +76,10 @@ class ImageFolder:
                 f"classes of the training split{_and_more(unknown)}; rename or remove the folder"
             )
 
-    def _check_images(self, counts: np.ndarray, training: bool) -> None:
-        if not counts.any():
+    def _check_images(self, counts: dict[str, int], training: bool) -> None:
+        if not any(counts.values()):
             raise DataError(f"{self.root}: no image in any class folder; looked for {', '.join(SUFFIXES[:5])}, ...")
-        empty = [name for name, count in zip(self.class_names, counts, strict=True) if not count]
+        empty = [name for name, count in counts.items() if not count]
         if training and empty:
             raise DataError(
                 f"{os.path.join(self.root, empty[0])}: class folder without an image{_and_more(empty)}; "
@@ -95,19 +87,24 @@ class ImageFolder:
             )
 
 
-def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> ImageFolder:
-    """The image folder `data_dir/split`; with an empty `split`, `data_dir` itself. Raises DataError."""
+def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> Source:
+    """The images of `data_dir/split`, in class folders or in tar files; with an empty `split`, of `data_dir` itself.
+
+    Raises DataError.
+    """
     base = Path(data_dir).expanduser()
     if not base.is_dir():
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
-    return ImageFolder(base / split, class_names)
+    return (TarShards if shard_files(os.fspath(base / split)) else ImageFolder)(base / split, class_names)
 
 
 def class_names_of(data_dir: str, split: str) -> tuple[str, ...] | None:
-    """Classes of the image folder `data_dir/split`, without looking for images; None where there is no such folder."""
+    """Classes of `data_dir/split`; of class folders without looking for images. None where there is no such folder."""
     root = Path(data_dir).expanduser() / split
+    if shard_files(os.fspath(root)):
+        return TarShards(root).class_names
     return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None
 
 
@@ -125,23 +122,6 @@ def _class_folders(root: str) -> list[str]:
     if not folders:
         raise DataError(f"{root}: no class folders in it; images belong in {os.path.join(root, '<class>', '')}")
     return folders
-
-
-def _images(folder: str, prefix: str = "") -> list[str]:
-    """Paths below a class folder. The suffix decides before the file type does, which spares a call per file."""
-    found: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.name.lower().endswith(SUFFIXES):
-                    found.append(prefix + entry.name)
-                elif entry.is_dir():
-                    found.extend(_images(entry.path, f"{prefix}{entry.name}/"))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
-    return found
 
 
 def _and_more(names: Sequence[str]) -> str:

@@ -5,14 +5,15 @@ caller. Every operation equals Pillow's of the same name to within one level on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from mindcv_hrnet.data.decode import decode, jpeg_header
+from mindcv_hrnet.data.decode import decode, decode_rows, jpeg_header
 from mindcv_hrnet.errors import ConfigError
 
 CROP_ATTEMPTS = 10
@@ -210,8 +211,8 @@ class RandomCrop:
         header = jpeg_header(data)
         if header:
             box, reduce = self.place(uniforms, header)
-            image = decode(data, reduce)
-            if image.shape[:2] == (-(-header.height // reduce), -(-header.width // reduce)):
+            image = decode_rows(data, header, box.top + box.height, reduce)
+            if image.shape[1] == -(-header.width // reduce) and image.shape[0] >= box.top + box.height:
                 return self.resize(image, box, cv2.INTER_AREA if reduce > 1 else self.method.cv)
         # no JPEG, or one whose header says something else than its decoder
         image = decode(data)
@@ -247,6 +248,14 @@ def resize_centre_crop(image: np.ndarray, resize: int, size: int, resample: Imag
     return np.asarray(Image.fromarray(image).resize((size, size), resample, box=box))
 
 
+Step = tuple[str, float, np.ndarray]  # operation, its strength, the image after it
+
+
+def after(image: np.ndarray, steps: Iterable[Step]) -> np.ndarray:
+    """What the last of the steps leaves; `image` if there is none."""
+    return reduce(lambda _, step: step[2], steps, image)
+
+
 # --- chains --------------------------------------------------------------------------------------------------------
 
 
@@ -271,10 +280,15 @@ class ColorJitter:
             self._steps.append((hue, -strengths[3], strengths[3]))
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
+        return after(image, self.steps(image, uniforms))
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+        """(operation, factor, result) in the order drawn."""
         for place in sorted(range(len(self._steps)), key=lambda k: uniforms[k]):
             operation, low, high = self._steps[place]
-            image = operation(image, low + uniforms[4 + place] * (high - low))
-        return image
+            factor = low + uniforms[4 + place] * (high - low)
+            image = operation(image, factor)
+            yield operation.__name__, factor, image
 
 
 class Augmentation(Protocol):
@@ -284,6 +298,10 @@ class Augmentation(Protocol):
     def draws(self) -> int: ...
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray: ...
+
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+        """What `__call__` does one by one: operation, its strength, the image after it."""
+        ...
 
 
 class TrainTransform:
@@ -299,15 +317,22 @@ class TrainTransform:
 
     def __call__(self, data: bytes, uniforms: Sequence[float], out: np.ndarray) -> None:
         """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
+        *_, (_, _, image) = self.steps(data, uniforms)
+        store(image, out)
+
+    def steps(self, data: bytes, uniforms: Sequence[float]) -> Iterator[Step]:
+        """(operation, its strength, result) one by one, from the crop on."""
         image = self.crop(data, uniforms)
+        yield "crop", 1.0, image
         horizontal, vertical, *rest = uniforms[self.crop.draws : self.draws]
         if horizontal < self.hflip:
             image = cv2.flip(image, 1)
+            yield "hflip", 1.0, image
         if vertical < self.vflip:
             image = cv2.flip(image, 0)
+            yield "vflip", 1.0, image
         if self.augment:
-            image = self.augment(image, rest)
-        store(image, out)
+            yield from self.augment.steps(image, rest)
 
 
 class EvalTransform:

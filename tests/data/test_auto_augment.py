@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -101,14 +103,14 @@ def test_sign_turns_geometry_around(image):
 
 def test_the_published_recipe():
     policy = build_policy("randaug-m7-mstd0.5", (123.675, 116.28, 103.53))
-    assert policy.operations == tuple(OPERATIONS[name] for name in RANDAUG)
+    assert tuple(policy.operations) == RANDAUG
     assert (policy.magnitude, policy.deviation, policy.layers, policy.highest) == (7, 0.5, 2, 10)
     assert policy.weights is None and policy.canvas == RECIPE and policy.draws == 10
 
 
 def test_settings():
     policy = build_policy("randaug-m9-n3-mstd101-mmax12-inc1-w0-canonical1", FILL, cv2.INTER_NEAREST)
-    assert policy.operations == tuple(OPERATIONS[name] for name in RANDAUG_INCREASING)
+    assert tuple(policy.operations) == RANDAUG_INCREASING
     assert (policy.magnitude, policy.deviation, policy.layers, policy.highest) == (9, float("inf"), 3, 12)
     assert policy.weights == WEIGHTS and policy.canvas == Canvas(FILL, cv2.INTER_NEAREST, canonical=True)
     assert build_policy("randaug-inc0", FILL).operations == build_policy("randaug", FILL).operations
@@ -120,7 +122,7 @@ class Recorder:
 
     def __init__(self, count=14):
         self.calls = []
-        self.operations = tuple(self.operation(place) for place in range(count))
+        self.operations = {str(place): self.operation(place) for place in range(count)}
 
     def operation(self, place):
         def apply(image, level, sign, canvas):
@@ -132,7 +134,7 @@ class Recorder:
 
 def run(text, count=4000):
     policy, recorder = build_policy(text, FILL), Recorder()
-    policy = type(policy)(**{**vars(policy), "operations": recorder.operations})
+    policy = dataclasses.replace(policy, operations=recorder.operations)
     applied = []
     for index in range(count):
         before = len(recorder.calls)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mindcv_hrnet.data.decode import UnreadableImage, decode, jpeg_header
+from mindcv_hrnet.data.decode import UnreadableImage, decode, decode_rows, jpeg_header
 
 
 def pillow(data):
@@ -133,3 +133,50 @@ def test_decompression_bombs_are_refused_by_their_header(fmt, field, photos, enc
     bomb = b"\x08\xff\xff\xff\xff" if fmt == "JPEG" else b"\x00\x01\x00\x00\x00\x01\x00\x00"
     with pytest.raises(UnreadableImage, match="pixels are more than the 178956970 that are accepted"):
         decode(data.replace(field, bomb))
+
+
+@pytest.mark.parametrize("reduce", [1, 2, 4, 8])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_upper_rows_are_those_of_the_whole_image(mode, subsampling, reduce, photos, encoded):
+    options = {"subsampling": subsampling} if mode == "RGB" else {}
+    data = encoded(Image.fromarray(photos[0]).convert(mode), **options)
+    whole, header = decode(data, reduce), jpeg_header(data)
+    for rows in (1, 7, 16, len(whole) // 2, len(whole) - 1, len(whole)):
+        part = decode_rows(data, header, rows, reduce)
+        assert rows <= len(part) <= min(len(whole), rows + 32) and part.shape[1:] == whole.shape[1:]
+        assert (part[:rows] == whole[:rows]).all()
+
+
+def test_rows_of_files_with_restart_markers(photos, encoded):
+    data = encoded(photos[0], restart_marker_rows=1)
+    assert b"\xff\xd0" in data
+    assert (decode_rows(data, jpeg_header(data), 50)[:50] == decode(data)[:50]).all()
+
+
+def test_what_cannot_be_cut_is_decoded_whole(photos, encoded):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (
+        encoded(photos[0], progressive=True),
+        encoded(photos[0], exif=exif),
+        encoded(Image.fromarray(photos[0]).convert("CMYK")),
+    ):
+        header = jpeg_header(data)
+        assert header.height_at == 0
+        assert (decode_rows(data, header, 10) == decode(data)).all()
+
+
+def test_truncation_and_bombs_are_noticed_before_the_rows_are_read(photos, encoded):
+    data = encoded(photos[0])
+    with pytest.raises(UnreadableImage, match="truncated: its end marker is missing"):
+        decode_rows(data[:-1000], jpeg_header(data), 10)
+    bomb = data.replace(b"\x08\x01\xab\x02\x80", b"\x08\xff\xff\xff\xff")
+    with pytest.raises(UnreadableImage, match="65535 x 65535 pixels are more than"):
+        decode_rows(bomb, jpeg_header(bomb), 10)
+
+
+def test_rows_are_read_without_a_word(photos, encoded, capfd):
+    data = encoded(photos[0])
+    decode_rows(data, jpeg_header(data), 10)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,75 @@
+import logging
+
+import numpy as np
+from PIL import Image
+
+from mindcv_hrnet import preview as module
+from mindcv_hrnet.config import parse_config
+from mindcv_hrnet.data.pipeline import TrainLoader
+from mindcv_hrnet.data.source import open_split
+from mindcv_hrnet.data.transforms import store
+
+RECIPE = (
+    "--device_target CPU --mode 1 --image_resize 32 --batch_size 64 --auto_augment randaug-m7-mstd0.5 --re_prob 1 "
+    "--mixup 0.2 --seed 3 --warmup_epochs 0"
+)
+
+
+def write_images(root):
+    for label, name in enumerate(("ant", "bee")):
+        (root / "train" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+            Image.fromarray(pixels // (label + 1)).save(root / "train" / name / f"{number}.png")
+
+
+def recipe(tmp_path):
+    write_images(tmp_path)
+    paths = ["--data_dir", str(tmp_path), "--ckpt_save_dir", str(tmp_path / "run")]
+    return parse_config([*RECIPE.split(), *paths])
+
+
+def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch, caplog):
+    grids = []
+    # the device of a process is chosen once, and earlier tests have used it
+    monkeypatch.setattr(module, "connect", lambda system: None)
+    monkeypatch.setattr(module, "_draw", lambda grid: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
+    with caplog.at_level(logging.INFO):
+        out = module.preview(recipe(tmp_path))
+    assert out == tmp_path / "run" / "preview.png" and Image.open(out).format == "PNG"
+    assert caplog.messages[-1] == f"6 images, step by step: {out}"
+    (grid,) = grids
+    assert len(grid) == 6
+    for tiles in grid:
+        file, crop, *steps, sent, seen = tiles
+        assert file.image.shape == (50, 70, 3) and file.caption.split("\n")[1].startswith("70x50 ")
+        assert crop.caption.startswith("crop\n") and crop.image.shape == (32, 32, 3)
+        assert all(step.image.shape == (32, 32, 3) for step in steps)
+        assert sent.caption.startswith("to the device\nerase ")
+        first, second = seen.caption.split("\n")
+        kind, own_share, own = first.split()
+        assert kind == "mixup" and own == file.caption.split("\n")[0] and float(own_share) <= 1
+        assert abs(float(own_share) + float(second.split()[0]) - 1) < 0.011
+        # the last step is what the batch holds
+        out_of_batch = np.zeros((3, 32, 32), np.uint8)
+        store((steps or [crop])[-1].image, out_of_batch)
+        assert (out_of_batch == sent.image.transpose(2, 0, 1)).all()
+        assert (seen.image != sent.image).any()
+
+
+def test_what_is_shown_is_what_training_gets(tmp_path):
+    config = recipe(tmp_path).override(batch_size=6, drop_remainder=False)
+    source = open_split(str(tmp_path), "train")
+    loader = TrainLoader(source, config.data, config.augmentation, config.system.seed)
+    batch = next(loader.batches(0))
+    for row, entry in enumerate(loader.entries(0, 0)):
+        *_, (_, _, image) = loader.transform.steps(source.read(int(entry)), loader.uniforms(0, int(entry)))
+        assert (image.transpose(2, 0, 1) == batch.images[row]).all()
+    loader.close()
+
+
+def test_the_sheet_has_room_for_every_tile():
+    tile = module.Tile(np.zeros((10, 20, 3), np.uint8), "a caption that is much too long for its tile, really\nb")
+    sheet = module._draw([[tile] * 3, [tile] * 5])
+    assert sheet.size == (5 * 164 + 4, 2 * 194 + 4)
+    assert np.asarray(sheet)[4 + 80, 2 * 164 + 4 : 3 * 164].min() == 255  # first row: nothing in its third column
