@@ -27,6 +27,15 @@ VARIANTS = (
 AMP_LEVELS = ("O0", "O1", "O2", "O3")
 
 
+SCHEDULERS = (
+    *("constant", "cosine_decay", "exponential_decay", "step_decay", "multi_step_decay"),
+    *("polynomial_decay", "one_cycle", "cyclic"),
+)
+OPTIMIZERS = (*("sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop", "adagrad", "lamb", "nadam"),)
+# Curves from min_lr to lr and back, which contain their own warm-up
+CYCLES = ("one_cycle", "cyclic")
+
+
 @dataclass(frozen=True)
 class SystemConfig:
     """Where and how the job runs."""
@@ -132,8 +141,8 @@ class TrainConfig:
 class OptimizerConfig:
     """How gradients become weights."""
 
-    opt: str = option("adam", "optimizer", choices=("sgd", "momentum", "adam", "adamw"))
-    momentum: float = option(0.9, "momentum of sgd and momentum", low=0, below=1)
+    opt: str = option("adam", "optimizer", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "momentum of sgd, momentum, nesterov and rmsprop", low=0, below=1)
     weight_decay: float = option(1e-6, "weight decay", low=0)
     use_nesterov: bool = option(False, "Nesterov momentum in sgd and momentum")
     weight_decay_filter: str = option(
@@ -141,7 +150,9 @@ class OptimizerConfig:
         "parameters without decay; disable: none, auto: batch norm, norm_and_bias: batch norm and biases",
         choices=("disable", "auto", "norm_and_bias"),
     )
-    eps: float = option(1e-8, "term that keeps the denominator of adam and adamw from zero", above=0)
+    eps: float | None = option(
+        None, "term that keeps the denominator of adaptive optimizers from zero; None: each one's own", above=0
+    )
     layer_decay: float | None = option(None, "learning-rate factor per stage", unbuilt=True)
 
 
@@ -149,20 +160,20 @@ class OptimizerConfig:
 class SchedulerConfig:
     """The learning rate at every step."""
 
-    scheduler: str = option(
-        "cosine_decay", "curve after warm-up", choices=("constant", "cosine_decay", "step_decay", "multi_step_decay")
-    )
+    scheduler: str = option("cosine_decay", "curve after warm-up", choices=SCHEDULERS)
     lr: float = option(1e-3, "learning rate after warm-up", above=0)
-    min_lr: float = option(1e-6, "where cosine_decay ends", low=0)
+    min_lr: float = option(1e-6, "where cosine_decay and one_cycle end and cyclic turns", low=0)
     warmup_epochs: int = option(3, "epochs of linear warm-up", low=0)
     warmup_factor: float = option(0.0, "warm-up starts at lr times this", low=0, high=1)
     decay_epochs: int = option(100, "cosine_decay: epochs from lr to min_lr; step_decay: epochs per step", low=1)
-    decay_rate: float = option(0.9, "factor of step_decay and multi_step_decay", above=0, high=1)
+    decay_rate: float = option(
+        0.9, "factor per step or milestone, or per epoch of exponential_decay; power of polynomial_decay", above=0
+    )
     multi_step_decay_milestones: tuple[int, ...] = option(
         (30, 60, 90), "multi_step_decay: epochs after warm-up at which the rate falls", low=1
     )
     lr_epoch_stair: bool = option(False, "change the rate once per epoch instead of every step")
-    num_cycles: int = option(1, "cosine_decay: restarts", low=1)
+    num_cycles: int = option(1, "cosine_decay: cycles, one more than restarts; cyclic: triangles", low=1)
     cycle_decay: float = option(1.0, "cosine_decay: factor on lr at each restart", above=0, high=1)
 
 
@@ -184,7 +195,9 @@ class ExportConfig:
     """The deployment file."""
 
     file_format: str = option("MINDIR", "format", choices=("MINDIR",))
-    file_name: str = option("", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint")
+    file_name: str = option(
+        "", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint"
+    )
     export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
 
 
@@ -277,10 +290,20 @@ def contradiction(config: Config) -> str:
             f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "
             "lower warmup_epochs or raise epoch_size"
         )
-    if scheduler.scheduler == "cosine_decay" and scheduler.min_lr > scheduler.lr:
+    if scheduler.scheduler in CYCLES and (scheduler.warmup_epochs or scheduler.lr_epoch_stair):
+        key = "warmup_epochs" if scheduler.warmup_epochs else "lr_epoch_stair"
+        value, instead = getattr(scheduler, key), "0" if key == "warmup_epochs" else "False"
+        return f"{key} is {value}, but {scheduler.scheduler} rises by itself at every step; set {key} {instead}"
+    if scheduler.decay_rate > 1 and scheduler.scheduler in ("exponential_decay", "step_decay", "multi_step_decay"):
+        return f"decay_rate {scheduler.decay_rate:g} is above 1: {scheduler.scheduler} would grow; lower decay_rate"
+    if scheduler.scheduler in ("cosine_decay", *CYCLES) and scheduler.min_lr > scheduler.lr:
         return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
-    if config.optimizer.opt in ("sgd", "momentum") and config.optimizer.use_nesterov and not config.optimizer.momentum:
-        return "use_nesterov is True, but momentum is 0; raise momentum"
+    optimizer = config.optimizer
+    if optimizer.use_nesterov and optimizer.opt not in ("sgd", "momentum", "nesterov"):
+        return f"use_nesterov is True, but {optimizer.opt} has no such form; set use_nesterov False, or opt nadam"
+    if (optimizer.use_nesterov or optimizer.opt == "nesterov") and not optimizer.momentum:
+        key = "use_nesterov is True" if optimizer.use_nesterov else "opt is nesterov"
+        return f"{key}, but momentum is 0; raise momentum"
     milestones = scheduler.multi_step_decay_milestones
     if list(milestones) != sorted(set(milestones)):
         return f"multi_step_decay_milestones {list(milestones)} do not rise; sort them"
@@ -301,7 +324,9 @@ def contradiction(config: Config) -> str:
     if config.loss.loss_scale_type == "fixed":
         return ""
     if config.loss.drop_overflow_update:
-        return f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        return (
+            f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
+        )
     return ""
 
 

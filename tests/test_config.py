@@ -24,8 +24,10 @@ UNBUILT = sorted(name for name, item in OPTIONS.items() if item.metadata["unbuil
 OTHER_DEFAULTS = {
     "device_target": "auto",  # MindCV's 'Ascend' fails wherever there is none
     "model": "hrnet_w32",  # this repository has HRNets alone
-    "eps": 1e-8,  # MindCV hands its 1e-10 to other optimizers; adamw and adam have 1e-8 in their papers
+    "eps": None,  # MindCV hands its 1e-10 to rmsprop alone; so does None, others have their papers' values
 }
+
+OPTIMIZERS = "choices: 'sgd', 'momentum', 'nesterov', 'adam', 'adamw', 'lion', 'rmsprop', 'adagrad', 'lamb', 'nadam'"
 
 with open(ROOT / "tests/data/mindcv_options.tsv", newline="") as file:
     MINDCV = {row["key"]: row for row in csv.DictReader(file, delimiter="\t")}
@@ -185,6 +187,19 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
             "command line: warmup_epochs 3 lasts as long as epoch_size 3 or longer; "
             "lower warmup_epochs or raise epoch_size",
         ),
+        (
+            "--scheduler cyclic",
+            "command line: warmup_epochs is 3, but cyclic rises by itself at every step; set warmup_epochs 0",
+        ),
+        (
+            "--scheduler one_cycle --warmup_epochs 0 --lr_epoch_stair on",
+            "command line: lr_epoch_stair is True, but one_cycle rises by itself at every step; "
+            "set lr_epoch_stair False",
+        ),
+        (
+            "--decay_rate 2 --scheduler step_decay",
+            "command line: decay_rate 2 is above 1: step_decay would grow; lower decay_rate",
+        ),
         ("--min_lr 0.1", "command line: min_lr 0.1 is above lr 0.001; lower min_lr"),
         (
             "--opt momentum --use_nesterov True --momentum 0",
@@ -231,9 +246,9 @@ def test_command_line_refusals(argv, message):
         ("lr:", "{path}: lr: None is not float; must be > 0"),
         (
             "opt: adamW",
-            "{path}: opt: 'adamW' is not accepted; choices: 'sgd', 'momentum', 'adam', 'adamw' (nearest: 'adamw')",
+            "{path}: opt: 'adamW' is not accepted; " + OPTIMIZERS + " (nearest: 'adamw')",
         ),
-        ("opt: lion", "{path}: opt: 'lion' is not accepted; choices: 'sgd', 'momentum', 'adam', 'adamw'"),
+        ("opt: lars", "{path}: opt: 'lars' is not accepted; " + OPTIMIZERS),
         ("ema: True", "{path}: ema: True is not supported yet; leave it at False"),
         ("lr: 0.1\nlr: 0.2", "{path}, line 2: not valid YAML: key 'lr' is given twice"),
         ("lr: 0.1\nscale: [1, 2", "{path}, line 2: not valid YAML: expected ',' or ']', but got '<stream end>'"),

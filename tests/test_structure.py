@@ -15,7 +15,7 @@ LAYERS = (
     {"errors"},
     {"options", "files"},
     {"config"},
-    {"cluster"},
+    {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
     {"train_step", "checkpoint", "evaluator", "mindir"},
     {"callbacks"},
