@@ -37,7 +37,10 @@ DAMAGED_SHARE = 0.01
 
 
 class TrainBatch(NamedTuple):
-    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights."""
+    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights.
+
+    With several views of each image N is batch_size times as many: first view of all, second view of all, and so on.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -118,7 +121,8 @@ class TrainLoader(_Loader[TrainBatch]):
         )
         self.steps_per_epoch = self.sampler.steps_per_epoch
         self._transform = build_train_transform(augmentation)
-        self._draws = self._transform.draws + erase_draws(augmentation.re_max_attempts)
+        self._views = self._transform.views
+        self._draws = self._transform.draws + self._views * erase_draws(augmentation.re_max_attempts)
         self._damaged = _DamagedFiles(source)
         self._order = lru_cache(maxsize=2)(self.sampler.order)
         end = None if epochs is None else epochs * self.steps_per_epoch
@@ -130,9 +134,9 @@ class TrainLoader(_Loader[TrainBatch]):
         return self._take(range(first + start_step, first + self.steps_per_epoch))
 
     def example(self) -> TrainBatch:
-        n = self._shape[0]
+        n = self._shape[0] * self._views
         return TrainBatch(
-            images=np.zeros(self._shape, np.uint8),
+            images=np.zeros((n, *self._shape[1:]), np.uint8),
             labels=np.zeros(n, np.int32),
             erase=np.zeros((n, 4), np.int32),
             mix=np.zeros((n, 5), np.float32),
@@ -148,25 +152,29 @@ class TrainLoader(_Loader[TrainBatch]):
 
     def _fill(self, epoch: int, entries: np.ndarray, batch: TrainBatch, rows: range) -> None:
         a = self.augmentation
+        count = len(entries)
         for row in rows:
-            entry, image = int(entries[row]), batch.images[row]
+            entry, places = int(entries[row]), range(row, count * self._views, count)
             drawn = uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
-            batch.labels[row] = self._load(entry % len(self.source), drawn, image)
-            if a.re_prob:
-                rest = drawn[self._transform.draws :]
-                box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
-                if a.re_value == "random":
-                    noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry)
-                    fill_with_noise(image, box, noise, a.mean, a.std)
-                else:
-                    batch.erase[row] = box
+            label = self._load(entry % len(self.source), drawn, [batch.images[place] for place in places])
+            for view, place in enumerate(places):
+                batch.labels[place] = label
+                # the first of several views stays as it is
+                if a.re_prob and (view or self._views == 1):
+                    rest = drawn[self._transform.draws + view * erase_draws(a.re_max_attempts) :]
+                    box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
+                    if a.re_value == "random":
+                        noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry, view)
+                        fill_with_noise(batch.images[place], box, noise, a.mean, a.std)
+                    else:
+                        batch.erase[place] = box
 
-    def _load(self, index: int, drawn: list[float], image: np.ndarray) -> int:
-        """Fill `image` and return its label; of another sample, if this one cannot be used."""
+    def _load(self, index: int, drawn: list[float], views: list[np.ndarray]) -> int:
+        """Fill `views` and return its label; of another sample, if this one cannot be used."""
         candidate, others = index, None
         while True:
             try:
-                self._transform(self.source.read(candidate), drawn, image)
+                self._transform(self.source.read(candidate), drawn, *views)
                 return int(self.source.labels[candidate])
             except (UnreadableImage, OSError) as error:
                 self._damaged.note(candidate, error)
@@ -234,7 +242,7 @@ def build_train_transform(augmentation: AugmentationConfig) -> TrainTransform:
     elif a.color_jitter:
         augment = ColorJitter(a.color_jitter)
     crop = RandomCrop(a.image_resize, a.scale, a.ratio, method)
-    return TrainTransform(crop, a.hflip, a.vflip, augment)
+    return TrainTransform(crop, a.hflip, a.vflip, augment, views=max(1, a.aug_splits))
 
 
 def build_eval_transform(augmentation: AugmentationConfig) -> EvalTransform:

@@ -290,24 +290,29 @@ class TrainTransform:
     """Encoded image -> (channels, size, size) uint8: random crop, flips with the given probabilities, `augment`.
 
     `draws` uniforms decide everything: the crop's come first, then two for the flips, then those of `augment`. So
-    switching one step on or off leaves the others' choices as they are.
+    switching one step on or off leaves the others' choices as they are. With several `views` the first one is not
+    augmented, and each of the others draws for itself; crop and flips are the same.
     """
 
-    def __init__(self, crop: RandomCrop, hflip: float, vflip: float, augment: Augmentation | None = None) -> None:
-        self.crop, self.hflip, self.vflip, self.augment = crop, hflip, vflip, augment
-        self.draws = crop.draws + 2 + (augment.draws if augment else 0)
+    def __init__(
+        self, crop: RandomCrop, hflip: float, vflip: float, augment: Augmentation | None = None, views: int = 1
+    ) -> None:
+        self.crop, self.hflip, self.vflip, self.augment, self.views = crop, hflip, vflip, augment, views
+        self.draws = crop.draws + 2 + (augment.draws * max(1, views - 1) if augment else 0)
 
-    def __call__(self, data: bytes, uniforms: Sequence[float], out: np.ndarray) -> None:
-        """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
+    def __call__(self, data: bytes, uniforms: Sequence[float], *outs: np.ndarray) -> None:
+        """Write the image into `outs`, one (3 or 1, size, size) uint8 per view. Raises UnreadableImage."""
         image = self.crop(data, uniforms)
         horizontal, vertical, *rest = uniforms[self.crop.draws : self.draws]
         if horizontal < self.hflip:
             image = cv2.flip(image, 1)
         if vertical < self.vflip:
             image = cv2.flip(image, 0)
-        if self.augment:
-            image = self.augment(image, rest)
-        store(image, out)
+        for view, out in enumerate(outs, start=1 if self.views == 1 else 0):
+            augmented = image
+            if self.augment and view:
+                augmented = self.augment(image, rest[(view - 1) * self.augment.draws :])
+            store(augmented, out)
 
 
 class EvalTransform:

@@ -85,6 +85,22 @@ def test_the_union_over_ranks_is_the_same(folder, sections):
     assert len(one) == 16 and images(2) == one and images(4) == one and images(8) == one
 
 
+def test_three_views_of_each_image(folder, sections):
+    source = ImageFolder(folder({"a": 6, "b": 6}))
+    recipe = dict(auto_augment="randaug-m9-n2", re_prob=1.0)
+    batches = []
+    for extra in (dict(aug_splits=3, **recipe), dict(color_jitter=None)):
+        loader = TrainLoader(source, *sections(**extra), seed=5)
+        batches.append(next(loader.batches(0)))
+        loader.close()
+    views, plain = batches
+    assert views.images.shape == (12, 3, 32, 32) and views.labels.tolist() == 3 * plain.labels.tolist()
+    first, second, third = np.split(views.images, 3)
+    np.testing.assert_array_equal(first, plain.images)
+    assert (second != first).any() and (third != first).any() and (third != second).any()
+    assert not views.erase[:4].any() and views.erase[4:].any(1).all() and (views.erase[4:8] != views.erase[8:]).any()
+
+
 def test_jumping_costs_nothing(folder, sections):
     loader = TrainLoader(ImageFolder(folder({"a": 9, "b": 8})), *sections(), seed=5)
     start = time.perf_counter()
