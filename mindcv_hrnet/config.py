@@ -86,7 +86,7 @@ class AugmentationConfig:
         choices=("nearest", "bilinear", "bicubic", "area", "antialias", "pilcubic", "lanczos"),
     )
     auto_augment: str | None = option(None, "policy, such as randaug-m7-mstd0.5")
-    aug_splits: int = option(0, "augmented copies per image", unbuilt=True)
+    aug_splits: int = option(0, "3: view each image three times, the first without auto_augment", choices=(0, 3))
     re_prob: float = option(0.0, "probability of random erasing", low=0, high=1)
     re_scale: tuple[float, float] = option((0.02, 0.33), "random erasing: area range", above=0, high=1)
     re_ratio: tuple[float, float] = option((0.3, 3.3), "random erasing: aspect ratio range", above=0)
@@ -98,7 +98,9 @@ class AugmentationConfig:
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
     cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)
-    aug_repeats: int = option(0, "repeated augmentation", unbuilt=True)
+    aug_repeats: int = option(
+        0, "times that each drawn image comes in a row, on different ranks; an epoch keeps its length", low=0
+    )
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,11 @@ class TrainConfig:
     )
     keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1)
     resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
-    ema: bool = option(False, "keep an exponential moving average of the weights", unbuilt=True)
-    ema_decay: float = option(0.9999, "decay of the moving average", unbuilt=True)
+    ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
+    ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
-    gradient_accumulation_steps: int = option(1, "steps whose gradients make one update", unbuilt=True)
+    gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1)
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,11 @@ class SchedulerConfig:
 class LossConfig:
     """What is minimised, and how it is scaled for half precision."""
 
-    loss: str = option("CE", "CE: softmax cross entropy, BCE: sigmoid cross entropy per class", choices=("CE", "BCE"))
+    loss: str = option(
+        "CE",
+        "CE: softmax cross entropy, BCE: sigmoid cross entropy per class, asl: asymmetric, JSD: AugMix's, of 3 views",
+        choices=("CE", "BCE", "asl_single_label", "asl_multi_label", "JSD"),
+    )
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, below=1)
     aux_factor: float = option(0.0, "weight of auxiliary outputs; HRNet has none", unbuilt=True)
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
@@ -321,6 +327,10 @@ def contradiction(config: Config) -> str:
     jitter = augmentation.color_jitter
     if isinstance(jitter, tuple) and len(jitter) not in (3, 4):
         return f"color_jitter has {len(jitter)} values; give one, three or four"
+    if config.loss.loss == "JSD" and not augmentation.aug_splits:
+        return "loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"
+    if augmentation.aug_splits and not (augmentation.auto_augment or jitter):
+        return "aug_splits 3 makes views that auto_augment tells apart, but it is None; name a policy such as augmix"
     if config.loss.loss_scale_type == "fixed":
         return ""
     if config.loss.drop_overflow_update:

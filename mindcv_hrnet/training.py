@@ -56,7 +56,13 @@ def train(config: Config) -> Path:
         )
         if shape.first_epoch >= shape.epochs:
             raise RunError(f"{config.model.ckpt_path}: has all {shape.first_epoch} epochs; raise --epoch_size to go on")
-        schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch)
+        accumulation = config.train.gradient_accumulation_steps
+        if accumulation > shape.steps_per_epoch:
+            raise RunError(
+                f"gradient_accumulation_steps {accumulation} is more than the {shape.steps_per_epoch} steps of an "
+                "epoch; lower it"
+            )
+        schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch, accumulation)
         network, step = build_step(config, schedule, cluster)
         if resumed:
             restore_state(step, resumed[0])
@@ -67,23 +73,29 @@ def train(config: Config) -> Path:
 
         record = EpochRecord()
         callbacks = [
-            Progress(shape, schedule, config.system.log_interval, record, cluster),
+            Progress(shape, rate_of_steps(schedule, accumulation), config.system.log_interval, record, cluster),
             TrainLoss(step, shape, record, cluster, config.system.log_interval),
-            EqualStatistics(network, cluster),
+            EqualStatistics(step, cluster),
         ]
         if validation:
             evaluation_loader = EvalLoader(validation, config.data, config.augmentation, *place)
             stack.callback(evaluation_loader.close)
             evaluate = Evaluator(network, evaluation_loader, config.augmentation, cluster)
-            callbacks.append(Validate(evaluate, config.system.val_interval, shape.epochs, record))
+            callbacks.append(Validate(evaluate, step, config.system.val_interval, shape.epochs, record))
         if folder:
             callbacks.append(MetricsFile(folder.folder / "metrics.csv", record, shape.first_epoch))
-            callbacks.append(SaveCheckpoint(folder, network, step, shape.epochs, record))
+            callbacks.append(SaveCheckpoint(folder, step, shape.epochs, record))
         fit(step, loader, callbacks, shape, config)
     if folder:
         best = folder.manifest.best
         logger.info("done: %s%s", folder.folder, f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else "")
     return run_folder(config)
+
+
+def rate_of_steps(schedule: np.ndarray, accumulation: int) -> np.ndarray:
+    """The learning rate of every step, out of those of the updates; a rest without an update shows the last."""
+    steps = np.repeat(schedule, accumulation)
+    return np.append(steps, np.repeat(steps[-1:], accumulation - 1))
 
 
 def open_data(config: Config) -> tuple[Config, ImageFolder, ImageFolder | None]:
@@ -158,6 +170,7 @@ def _announce(
     cluster: Cluster,
 ) -> None:
     """What is about to run, in three lines."""
+    accumulated = config.train.gradient_accumulation_steps
     parameters = sum(p.size for p in network.trainable_params())
     logger.info("%s, %.2f M parameters, %d classes", config.model.model, parameters / 1e6, len(source.class_names))
     logger.info(
@@ -165,9 +178,9 @@ def _announce(
         *(len(source), len(validation) if validation else "no", config.data.data_dir),
     )
     logger.info(
-        "%s x %d (%s), %s mode, amp %s, global batch %d, epochs %d to %d of %d steps",
+        "%s x %d (%s), %s mode, amp %s, global batch %s, epochs %d to %d of %d steps",
         *(cluster.device, cluster.size, cluster.launcher, ("graph", "PyNative")[config.system.mode]),
-        *(config.model.amp_level, shape.global_batch_size),
+        *(config.model.amp_level, f"{shape.global_batch_size}{f' x {accumulated} accumulated' * (accumulated > 1)}"),
         *(shape.first_epoch + 1, shape.epochs, shape.steps_per_epoch),
     )
     if config.train.dataset_sink_mode and cluster.device == "CPU":
