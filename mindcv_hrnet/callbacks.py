@@ -48,70 +48,77 @@ class RunShape:
     global_batch_size: int
     first_epoch: int = 0
 
+    def step(self, run_context: Any) -> int:
+        """Steps of the run that are done. MindSpore counts those of this process, also after a resume."""
+        return int(run_context.original_args().cur_step_num) + self.first_epoch * self.steps_per_epoch
+
 
 class Progress(Callback):
-    """Loss, rate, images/s and time left: a line every `interval` steps, and a bar on a terminal."""
+    """Loss, rate, images/s and time left: a line every `interval` steps and at an epoch's end, a bar on a terminal.
+
+    In sink mode MindSpore calls back once per epoch instead of once per step. Where more steps follow in the epoch, the
+    clocks start after the first one, which pays for the compilation.
+    """
 
     def __init__(self, shape: RunShape, schedule: np.ndarray, interval: int, record: EpochRecord, cluster: Cluster):
         super().__init__()
         self.shape, self.schedule, self.interval, self.record, self.cluster = shape, schedule, interval, record, cluster
-        self.bar: Any = None
 
     def on_train_begin(self, run_context: Any) -> None:
-        self.begun = self.epoch_start = time.perf_counter()
-        self.steps_timed = 0
-        self.first_step_seconds: float | None = None
+        self.begun = time.perf_counter()
+        self.steps_done = self.steps_untimed = self.shape.first_epoch * self.shape.steps_per_epoch
+        self.compiled = False
 
     def on_train_epoch_begin(self, run_context: Any) -> None:
-        self.epoch_start = self.last_line = time.perf_counter()
-        self.step_in_epoch = self.step_of_last_line = 0
         self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster)
+        self._start_clocks()
+
+    def _start_clocks(self) -> None:
+        self.epoch_start = self.last_line = time.perf_counter()
+        self.steps_at_epoch_start = self.steps_at_last_line = self.steps_done
 
     def on_train_step_end(self, run_context: Any) -> None:
-        params = run_context.original_args()
-        step = params.cur_step_num
-        now = time.perf_counter()
-        self.step_in_epoch = (step - 1) % self.shape.steps_per_epoch + 1
-        self.bar.update()
-        if self.first_step_seconds is None:
-            self.first_step_seconds = now - self.begun
-            logger.info("first step, compilation included: %.1f s", self.first_step_seconds)
-            # rates and time left are those of the steps after it
-            self.begun = self.epoch_start = self.last_line = now
-            self.step_of_last_line = self.step_in_epoch
-        else:
-            self.steps_timed += 1
-        if self.step_in_epoch % self.interval == 0:
-            steps = self.step_in_epoch - self.step_of_last_line
-            speed = steps * self.shape.global_batch_size / (now - self.last_line) if steps else 0.0
-            self._line(step, float(params.net_outputs.asnumpy()), speed, now)
-            self.last_line, self.step_of_last_line = now, self.step_in_epoch
+        step = self.shape.step(run_context)
+        self.bar.update(step - self.steps_done)
+        self.steps_done = step
+        in_epoch = (self.steps_done - 1) % self.shape.steps_per_epoch + 1
+        epoch_ends = in_epoch == self.shape.steps_per_epoch
+        if not self.compiled:
+            seconds = time.perf_counter() - self.begun
+            logger.info("first %s, compilation included: %.1f s", "step" if in_epoch == 1 else "epoch", seconds)
+            self.compiled = True
+            if not epoch_ends:
+                self.begun, self.steps_untimed = time.perf_counter(), self.steps_done
+                self._start_clocks()
+        if in_epoch % self.interval == 0 or epoch_ends:
+            self._line(in_epoch, float(run_context.original_args().net_outputs.asnumpy()))
 
-    def _line(self, step: int, loss: float, speed: float, now: float) -> None:
-        left = ""
-        if self.steps_timed:
-            remaining = self.shape.epochs * self.shape.steps_per_epoch - step
-            left = f"  left {clock((now - self.begun) / self.steps_timed * remaining)}"
-        epoch = (step - 1) // self.shape.steps_per_epoch + 1
+    def _line(self, in_epoch: int, loss: float) -> None:
+        now, pace = time.perf_counter(), ""
+        if self.steps_done > self.steps_at_last_line:
+            speed = (self.steps_done - self.steps_at_last_line) * self.shape.global_batch_size / (now - self.last_line)
+            per_step = (now - self.begun) / (self.steps_done - self.steps_untimed)
+            remaining = self.shape.epochs * self.shape.steps_per_epoch - self.steps_done
+            pace = f"  {speed:.0f} images/s  left {clock(per_step * remaining)}"
+        epoch = (self.steps_done - 1) // self.shape.steps_per_epoch + 1
         with self.bar.external_write_mode():
             logger.info(
-                "epoch %d/%d  step %d/%d  loss %.4f  lr %.3g  %.0f images/s%s",
-                *(epoch, self.shape.epochs, self.step_in_epoch, self.shape.steps_per_epoch, loss),
-                *(self.schedule[step - 1], speed, left),
+                "epoch %d/%d  step %d/%d  loss %.4f  lr %.3g%s",
+                *(epoch, self.shape.epochs, in_epoch, self.shape.steps_per_epoch, loss),
+                *(self.schedule[self.steps_done - 1], pace),
             )
+        self.last_line, self.steps_at_last_line = now, self.steps_done
 
     def on_train_epoch_end(self, run_context: Any) -> None:
-        params = run_context.original_args()
-        now = time.perf_counter()
         self.bar.close()
-        first = params.cur_epoch_num == self.shape.first_epoch + 1
-        steps = self.shape.steps_per_epoch - (1 if first else 0)
-        self.record.epoch = params.cur_epoch_num
-        self.record.step = params.cur_epoch_num * self.shape.steps_per_epoch
-        self.record.learning_rate = float(self.schedule[self.record.step - 1])
-        self.record.seconds = now - self.epoch_start
-        self.record.images_per_second = steps * self.shape.global_batch_size / max(self.record.seconds, 1e-9)
-        self.record.top1 = self.record.top5 = self.record.val_loss = None
+        record = self.record
+        record.epoch = run_context.original_args().cur_epoch_num
+        record.step = self.steps_done
+        record.learning_rate = float(self.schedule[self.steps_done - 1])
+        record.seconds = time.perf_counter() - self.epoch_start
+        images = (self.steps_done - self.steps_at_epoch_start) * self.shape.global_batch_size
+        record.images_per_second = images / record.seconds
+        record.top1 = record.top5 = record.val_loss = None
 
 
 class TrainLoss(Callback):
@@ -122,10 +129,10 @@ class TrainLoss(Callback):
         self.step, self.shape, self.record, self.cluster, self.interval = step, shape, record, cluster, interval
 
     def on_train_step_end(self, run_context: Any) -> None:
-        params = run_context.original_args()
+        step = self.shape.step(run_context)
         # Reading the loss makes the device wait, so not at every step; overflowed steps may be skipped instead
-        if not self.step.skip_overflow and (params.cur_step_num % self.interval == 0 or self.cluster.device == "CPU"):
-            self._check(float(params.net_outputs.asnumpy()), params.cur_step_num)
+        if not self.step.skip_overflow and (step % self.interval == 0 or self.cluster.device == "CPU"):
+            self._check(float(run_context.original_args().net_outputs.asnumpy()), step)
 
     def on_train_epoch_end(self, run_context: Any) -> None:
         totals = self.step.take_totals()

@@ -130,7 +130,9 @@ def find_state(path: str) -> tuple[Path, Checkpoint]:
     folder = given if given.is_dir() else given.parent
     manifest = Manifest.read(folder)
     if manifest is None or not manifest.state:
-        raise CheckpointError(f"{path}: no {MANIFEST} with a training state there; pass the run folder of a started run")
+        raise CheckpointError(
+            f"{path}: no {MANIFEST} with a training state there; pass the run folder of a started run"
+        )
     newest = manifest.checkpoints[-1]
     if given.is_file() and given.name not in (newest.file, manifest.state):
         raise CheckpointError(

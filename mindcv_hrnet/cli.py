@@ -64,7 +64,7 @@ def guarded(work: Callable[[], None]) -> int:
     prepare_environment(os.environ)
     _set_up_logging()
     if launcher_of(os.environ)[2] == 1:
-        # While a graph runs, MindSpore answers Ctrl-C with SIGTERM to this process; a launcher's SIGTERM ends ranks as is
+        # While a graph runs, MindSpore turns Ctrl-C into a SIGTERM to itself. Ranks are left to their launcher.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()

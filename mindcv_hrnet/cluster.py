@@ -1,8 +1,8 @@
 """Launcher detection, device and collective set-up -> `Cluster(rank, size, ...)`.
 
-Four ways to start: mpirun (Open MPI), msrun (MindSpore's dynamic cluster), a rank table (Ascend), or nothing. MindSpore's
-own `init()` serves all of them on Ascend and GPU. On CPU it refuses mpirun, so here the ranks meet over MindSpore's TCP
-store, at an address that rank 0 sends through MPI.
+Four ways to start: mpirun (Open MPI), msrun (MindSpore's dynamic cluster), a rank table (Ascend), or nothing.
+MindSpore's own `init()` serves all of them on Ascend and GPU. On CPU it refuses mpirun, so here the ranks meet over
+MindSpore's TCP store, at an address that rank 0 sends through MPI.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.config import SystemConfig
-from mindcv_hrnet.errors import ConfigError, RunError
+from mindcv_hrnet.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def connect(system: SystemConfig) -> Cluster:
     import mindspore as ms
 
     launcher, rank, size = launcher_of(os.environ)
-    if size > 1 and not system.distribute:
+    if size > 1 and system.distribute is False:
         raise ConfigError(
             f"{launcher} started {size} processes, but distribute is False; "
             f"pass --distribute True, or start without {launcher}"
@@ -80,10 +80,11 @@ def connect(system: SystemConfig) -> Cluster:
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if system.mode == 0 else ms.PYNATIVE_MODE)
     ms.set_seed(system.seed)
-    if not system.distribute:
-        return Cluster(device=device)
-    if launcher == "none":
-        logger.warning("distribute is True, but no launcher (mpirun, msrun, rank table) is at work: running standalone")
+    if size == 1:
+        if system.distribute and launcher == "none":
+            logger.warning(
+                "distribute is True, but no launcher (mpirun, msrun, rank table) is at work: running standalone"
+            )
         return Cluster(device=device)
     if launcher == "rank table" and device != "Ascend":
         raise ConfigError(f"RANK_TABLE_FILE is for Ascend, the device is {device}; start with mpirun or msrun")
@@ -101,7 +102,7 @@ def connect(system: SystemConfig) -> Cluster:
 
 
 def choose_device(target: str) -> str:
-    """The device to use: `target` when it works, the best that works for "auto"; else ConfigError says what is missing."""
+    """`target` when it works, for "auto" the best that does; otherwise ConfigError says what is missing."""
     import mindspore as ms
 
     if target == "auto":
@@ -125,7 +126,9 @@ def _missing(target: str) -> str:
     except (RuntimeError, ValueError) as error:
         for line in str(error).splitlines():
             if "failed." in line and "Load dynamic library" in line:
-                return line.split("failed.", 1)[1].strip().rstrip(".") + " (is CANN installed and its set_env.sh sourced?)"
+                return (
+                    line.split("failed.", 1)[1].strip().rstrip(".") + " (is CANN installed and its set_env.sh sourced?)"
+                )
         return str(error).splitlines()[0].rstrip(".")
     return "MindSpore reports no such device"
 

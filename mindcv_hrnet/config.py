@@ -41,7 +41,9 @@ class SystemConfig:
     """Where and how the job runs."""
 
     mode: int = option(0, "0: graph mode, 1: PyNative mode", choices=(0, 1))
-    distribute: bool = option(False, "train on every device that the launcher (mpirun, msrun, rank table) started")
+    distribute: bool | None = option(
+        None, "train on all devices that a launcher (mpirun, msrun, rank table) started; None: if one did"
+    )
     device_target: str = option(
         "auto", "device; auto takes the best that works here", choices=("auto", "Ascend", "GPU", "CPU")
     )

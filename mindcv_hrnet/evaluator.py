@@ -1,6 +1,5 @@
 """Measures a network on a split: every image exactly once, at any batch size and on any number of ranks."""
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from mindcv_hrnet.config import AugmentationConfig
 from mindcv_hrnet.data.pipeline import EvalLoader
 from mindcv_hrnet.metrics import BatchCounts
 from mindcv_hrnet.preprocess import Normalize
-from mindcv_hrnet.progress import progress_bar
+from mindcv_hrnet.progress import Speed, progress_bar
 
 TOP5_NEEDS = 6  # with five classes or fewer every answer is among the first five
 
@@ -67,19 +66,21 @@ class Evaluator:
     def __call__(self) -> Evaluation:
         was_training = self.network.training
         self.step.set_train(False)
-        start = time.perf_counter()
-        total = np.zeros(4)
+        total = np.zeros(5)
+        speed = Speed()
         with progress_bar(self.loader.steps, "validate", self.cluster) as bar:
             for images, labels, valid in self.loader:
-                counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32)))
-                total += (*counts.asnumpy(), valid.sum())
+                counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32))).asnumpy()
+                total[:4] += (*counts, valid.sum())
+                speed.count(int(valid.sum()))
                 bar.update()
         self.network.set_train(was_training)
-        correct1, correct5, loss, count = sum_over_ranks(total.astype(np.float32), self.cluster).tolist()
+        total[4] = speed.per_second
+        correct1, correct5, loss, count, images_per_second = sum_over_ranks(total, self.cluster).tolist()
         return Evaluation(
             count=round(count),
             correct1=round(correct1),
             correct5=round(correct5) if len(self.loader.source.class_names) >= TOP5_NEEDS else None,
             loss=loss / count,
-            images_per_second=count / (time.perf_counter() - start),
+            images_per_second=images_per_second,
         )

@@ -43,7 +43,9 @@ def export(config: Config) -> Path:
         write_mindir(network, metadata, config.export.export_batch_size, temporary)
         difference = compare(network, temporary, metadata, config.export.export_batch_size)
         if not difference <= TOLERANCE[config.model.val_amp_level]:
-            raise RunError(f"{target}: the exported graph differs from the network by {difference:.1e}; nothing was kept")
+            raise RunError(
+                f"{target}: the exported graph differs from the network by {difference:.1e}; nothing was kept"
+            )
 
     write_atomically(target, write)
     batch = config.export.export_batch_size or "any"
@@ -63,7 +65,9 @@ def target_file(config: Config) -> Path:
 def find_class_names(config: Config, num_classes: int) -> list[str]:
     """Names from the run folder of the checkpoint, else from the training split; empty where neither is there."""
     manifest = Manifest.read(Path(config.model.ckpt_path).expanduser().resolve().parent)
-    names = manifest.class_names if manifest else list(class_names_of(config.data.data_dir, config.data.train_split) or ())
+    names = (
+        manifest.class_names if manifest else list(class_names_of(config.data.data_dir, config.data.train_split) or ())
+    )
     if not names:
         logger.warning("no class names: the checkpoint has no manifest.json beside it and data_dir no training split")
     elif len(names) != num_classes:

@@ -245,7 +245,12 @@ class Parser(argparse.ArgumentParser):
 def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
     """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
     parser = Parser(
-        prog=program, description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS, add_help=False
+        prog=program,
+        usage="%(prog)s -c FILE [--key value ...]",
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        add_help=False,
     )
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text")

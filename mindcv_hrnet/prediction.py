@@ -27,7 +27,9 @@ class Prediction:
     probabilities: tuple[float, ...]
 
     def __str__(self) -> str:
-        ranked = (f"{label} {probability:.4f}" for label, probability in zip(self.labels, self.probabilities, strict=True))
+        ranked = (
+            f"{label} {probability:.4f}" for label, probability in zip(self.labels, self.probabilities, strict=True)
+        )
         return f"{self.image}: " + "  ".join(ranked)
 
 

@@ -22,7 +22,7 @@ from mindcv_hrnet.checkpoint import RunFolder, find_state, restore_state
 from mindcv_hrnet.cluster import Cluster, connect, sum_over_ranks
 from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.feed import as_dataset
-from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
+from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.source import ImageFolder, open_split
 from mindcv_hrnet.errors import DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
@@ -40,13 +40,18 @@ logger = logging.getLogger(__name__)
 
 def train(config: Config) -> Path:
     """Train the recipe; returns the run folder."""
+    build_train_transform(config.augmentation)  # a policy that cannot be parsed fails before the data set is read
     cluster = connect(config.system)
     config, source, validation = open_data(config)
-    folder = RunFolder(run_folder(config), config.model.model, source.class_names, config.train) if cluster.is_main else None
+    folder = (
+        RunFolder(run_folder(config), config.model.model, source.class_names, config.train) if cluster.is_main else None
+    )
     resumed = find_state(config.model.ckpt_path) if config.train.resume_opt else None
     place = (cluster.rank, cluster.size, config.model.in_channels)
     with ExitStack() as stack:
-        loader = TrainLoader(source, config.data, config.augmentation, config.system.seed, *place)
+        loader = TrainLoader(
+            source, config.data, config.augmentation, config.system.seed, *place, epochs=config.train.epoch_size
+        )
         stack.callback(loader.close)
         shape = RunShape(
             epochs=config.train.epoch_size,
@@ -88,7 +93,9 @@ def train(config: Config) -> Path:
         fit(step, loader, callbacks, shape, config)
     if folder:
         best = folder.manifest.best
-        logger.info("done: %s%s", folder.folder, f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else "")
+        logger.info(
+            "done: %s%s", folder.folder, f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else ""
+        )
     return run_folder(config)
 
 

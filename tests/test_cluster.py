@@ -110,7 +110,7 @@ def test_connect_sets_the_mode(environment, mode, name):
 def test_a_launcher_without_distribute_is_refused(environment, variables, message):
     environment(variables)
     with pytest.raises(ConfigError) as error:
-        connect(SystemConfig(device_target="CPU"))
+        connect(SystemConfig(distribute=False, device_target="CPU"))
     assert str(error.value) == message
 
 

@@ -22,6 +22,7 @@ UNBUILT = sorted(name for name, item in OPTIONS.items() if item.metadata["unbuil
 
 # Where a default is not MindCV's, and why
 OTHER_DEFAULTS = {
+    "distribute": None,  # MindCV's False makes every process that a launcher started train alone, in one folder
     "device_target": "auto",  # MindCV's 'Ascend' fails wherever there is none
     "model": "hrnet_w32",  # this repository has HRNets alone
     "eps": None,  # MindCV hands its 1e-10 to rmsprop alone; so does None, others have their papers' values
@@ -167,7 +168,7 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
         ("--batch_size big", "command line: batch_size: 'big' is not int; must be >= 1"),
         ("--batch_size 0", "command line: batch_size: '0' is not accepted; must be >= 1"),
         ("--batch_size 1 2", "command line: batch_size: ['1', '2'] is not int; must be >= 1"),
-        ("--distribute maybe", "command line: distribute: 'maybe' is not True/False"),
+        ("--distribute maybe", "command line: distribute: 'maybe' is not True/False or None"),
         ("--scale 0.2", "command line: scale: '0.2' is not 2 floats; must be > 0 and <= 1"),
         ("--scale 0.2 1.5", "command line: scale: ['0.2', '1.5'] is not accepted; must be > 0 and <= 1"),
         ("--mode 2", "command line: mode: '2' is not accepted; choices: 0, 1"),
@@ -240,7 +241,7 @@ def test_command_line_refusals(argv, message):
         ("qqq: 3", "{path}: unknown key 'qqq'; see --help"),
         ("7: 3", "{path}: unknown key '7'; see --help"),
         ("batch_size: 2.5", "{path}: batch_size: 2.5 is not int; must be >= 1"),
-        ("distribute: 1", "{path}: distribute: 1 is not True/False"),
+        ("distribute: 1", "{path}: distribute: 1 is not True/False or None"),
         ("lr: fast", "{path}: lr: 'fast' is not float; must be > 0"),
         ("lr: .nan", "{path}: lr: nan is not float; must be > 0"),
         ("lr:", "{path}: lr: None is not float; must be > 0"),

@@ -4,6 +4,7 @@ import resource
 import shutil
 
 import pytest
+
 from integration.conftest import RECIPE, SHORT, mpirun
 
 
@@ -32,9 +33,13 @@ def test_distribute_without_a_launcher_runs_standalone_and_says_so_once(trained,
 
 
 def test_a_launcher_without_distribute_is_refused(digits, workplace):
-    outcome = workplace.run("train.py", "-c", RECIPE, "--data_dir", digits, launcher=mpirun(2))
+    outcome = workplace.run(
+        *("train.py", "-c", RECIPE, "--data_dir", digits, "--distribute", "False"), launcher=mpirun(2)
+    )
     assert outcome.code == 2
-    message = "error: mpirun started 2 processes, but distribute is False; pass --distribute True, or start without mpirun"
+    message = (
+        "error: mpirun started 2 processes, but distribute is False; pass --distribute True, or start without mpirun"
+    )
     assert message in outcome.err
 
 

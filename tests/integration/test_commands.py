@@ -10,6 +10,7 @@ import time
 import mindspore as ms
 import numpy as np
 import pytest
+
 from integration.conftest import RECIPE, SHORT
 
 
@@ -105,7 +106,11 @@ def test_an_interrupted_run_resumes_to_the_same_weights(trained, digits, workpla
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name].asnumpy(), value.asnumpy(), err_msg=name)
-    assert (run / "metrics.csv").read_text().count("\n") == 3
+    logged = [list(csv.DictReader((folder / "metrics.csv").open())) for folder in (reference, run)]
+    for key in ("epoch", "step", "learning_rate", "train_loss", "top1", "val_loss"):
+        assert [row[key] for row in logged[0]] == [row[key] for row in logged[1]], key
+    assert [row["step"] for row in logged[1]] == ["3", "6"]
+    assert [float(row["learning_rate"]) for row in logged[1]] == pytest.approx([7.525e-4, 7.6317e-5], rel=1e-4)
 
 
 def test_half_precision_trains_in_pynative_mode(digits, workplace):

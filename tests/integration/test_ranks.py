@@ -8,6 +8,7 @@ import socket
 import mindspore as ms
 import numpy as np
 import pytest
+
 from integration.conftest import RECIPE, SHORT, mpirun
 from integration.test_commands import counts
 
@@ -49,7 +50,7 @@ def test_mpirun_trains_and_validates(trained, digits, workplace):
     run = workplace.folder.parent / "two-ranks"
     outcome = workplace.run(
         *("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT),
-        *("--distribute", "True", "--batch_size", "16", "--epoch_size", "1"),
+        *("--device_target", "CPU", "--batch_size", "16", "--epoch_size", "1"),
         launcher=mpirun(2),
     )
     assert outcome.code == 0, outcome.err
@@ -73,7 +74,7 @@ def test_one_failing_rank_ends_the_job_with_its_error(few_digits, workplace):
     spoiled.write_bytes(b"not an image")
     outcome = workplace.run(
         *("train.py", "-c", RECIPE, "--data_dir", few_digits, "--ckpt_save_dir", workplace.folder.parent / "run"),
-        *("--distribute", "True", "--batch_size", "4", "--epoch_size", "9", "--warmup_epochs", "0", "--mode", "1"),
+        *("--batch_size", "4", "--epoch_size", "9", "--warmup_epochs", "0", "--mode", "1"),
         launcher=mpirun(2),
     )
     assert outcome.code == 3
