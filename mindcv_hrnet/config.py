@@ -24,7 +24,8 @@ VARIANTS = (
     "hrnet_w48",
     "hrnet_w64",
 )
-AMP_LEVELS = ("O0", "O1", "O2", "O3")
+AMP_LEVELS = ("O0", "O1", "O2", "O3", "auto")
+AMP_LAYERS = {"O1": ("Conv2d", "Dense"), "O2": ("Conv2d", "Dense", "BatchNorm2d")}
 
 
 SCHEDULERS = (
@@ -118,7 +119,10 @@ class ModelConfig:
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
     val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
-    amp_cast_list: str | None = option(None, "cells that amp_level O1 casts", unbuilt=True)
+    amp_dtype: str = option("fp16", "half precision of both levels", choices=("fp16", "bf16"))
+    amp_cast_list: tuple[str, ...] | None = option(
+        None, "layers, such as [nn.Conv2d, nn.Dense], that amp_level O1 casts and O2 keeps in float32"
+    )
 
 
 @dataclass(frozen=True)
@@ -329,6 +333,19 @@ def contradiction(config: Config) -> str:
     jitter = augmentation.color_jitter
     if isinstance(jitter, tuple) and len(jitter) not in (3, 4):
         return f"color_jitter has {len(jitter)} values; give one, three or four"
+    layers = config.model.amp_cast_list
+    if layers is not None:
+        accepted = AMP_LAYERS.get(config.model.amp_level, ())
+        if not accepted:
+            return (
+                f"amp_cast_list is for amp_level O1 and O2, amp_level is {config.model.amp_level}; drop amp_cast_list"
+            )
+        wrong = [layer for layer in layers if layer.removeprefix("nn.") not in accepted]
+        if wrong:
+            return (
+                f"amp_cast_list: '{wrong[0]}' is no layer for amp_level {config.model.amp_level}; "
+                f"choices: {', '.join(accepted)}"
+            )
     if config.loss.loss == "JSD" and not augmentation.aug_splits:
         return "loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"
     if augmentation.aug_splits and not (augmentation.auto_augment or jitter):

@@ -221,10 +221,11 @@ class TrainStep(nn.Cell):
     def take_totals(self) -> Totals:
         """What has added up since the last call."""
         counters = self.loss_sum, self.updates, self.skipped
-        loss_sum, updates, skipped = (counter.asnumpy() for counter in counters)
+        # numbers before the reset: an array may share its memory with the counter
+        totals = Totals(float(self.loss_sum.asnumpy()), int(self.updates.asnumpy()), int(self.skipped.asnumpy()))
         for counter in counters:
             counter.set_data(Tensor(0, counter.dtype))
-        return Totals(float(loss_sum), int(updates), int(skipped))
+        return totals
 
     def weights(self) -> dict[str, Parameter]:
         """What is validated and saved, by the network's parameter names: the moving averages where there are any."""

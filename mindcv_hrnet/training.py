@@ -28,7 +28,7 @@ from mindcv_hrnet.errors import DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
-from mindcv_hrnet.models import create_model, set_precision
+from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
 from mindcv_hrnet.scheduler import build_schedule
@@ -125,7 +125,9 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     )
     if config.model.ckpt_path and not config.train.resume_opt:
         load_weights(network, config.model.ckpt_path)
-    set_precision(network, config.model.amp_level)
+    layers = config.model.amp_cast_list
+    kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
+    set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)
     step = TrainStep(network, preprocess, build_loss(config.loss), optimizer, cluster, config.train, config.loss)

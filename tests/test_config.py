@@ -72,7 +72,7 @@ def test_key_and_default_of_mindcv(key):
 
 def test_keys_are_flat_and_unique():
     assert len(option_names()) == len(set(option_names()))
-    assert set(option_names()) - set(MINDCV) == {"file_format", "file_name", "export_batch_size"}
+    assert set(option_names()) - set(MINDCV) == {"amp_dtype", "file_format", "file_name", "export_batch_size"}
 
 
 def test_variants_are_those_of_the_network():
@@ -94,6 +94,7 @@ def test_command_line_beats_yaml_beats_default(recipe):
     [
         ("lr: 1e-3", "lr", 0.001),
         ("lr: 1", "lr", 1.0),
+        ("amp_cast_list: '[nn.Conv2d, nn.Dense]'\namp_level: O1", "amp_cast_list", ["nn.Conv2d", "nn.Dense"]),
         ("distribute: off", "distribute", False),
         ("scale: [0.2, 1]", "scale", [0.2, 1.0]),
         ("color_jitter: None", "color_jitter", None),
@@ -200,6 +201,24 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
         (
             "--decay_rate 2 --scheduler step_decay",
             "command line: decay_rate 2 is above 1: step_decay would grow; lower decay_rate",
+        ),
+        (
+            "--amp_cast_list [nn.Conv2d]",
+            "command line: amp_cast_list is for amp_level O1 and O2, amp_level is O0; drop amp_cast_list",
+        ),
+        (
+            "--amp_level O1 --amp_cast_list [nn.Conv2d,__import__('os')]",
+            "command line: amp_cast_list: '__import__('os'' is no layer for amp_level O1; choices: Conv2d, Dense",
+        ),
+        ("--loss JSD", "command line: loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"),
+        (
+            "--aug_splits 3 --color_jitter None",
+            "command line: aug_splits 3 makes views that auto_augment tells apart, but it is None; "
+            "name a policy such as augmix",
+        ),
+        (
+            "--opt adam --use_nesterov on",
+            "command line: use_nesterov is True, but adam has no such form; set use_nesterov False, or opt nadam",
         ),
         ("--min_lr 0.1", "command line: min_lr 0.1 is above lr 0.001; lower min_lr"),
         (

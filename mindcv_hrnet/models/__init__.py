@@ -9,9 +9,10 @@ from mindcv_hrnet.models.specs import VARIANTS, Description, Spec, describe, lis
 if TYPE_CHECKING:
     from mindcv_hrnet.models.factory import create_model
     from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-    from mindcv_hrnet.models.precision import set_precision
+    from mindcv_hrnet.models.precision import HALF, set_precision
 
 __all__ = [
+    "HALF",
     "VARIANTS",
     "Description",
     "HRNet",
@@ -23,7 +24,13 @@ __all__ = [
     "set_precision",
 ]
 
-_HOMES = {"HRNet": "hrnet", "HRNetFeatures": "hrnet", "create_model": "factory", "set_precision": "precision"}
+_HOMES = {
+    "HALF": "precision",
+    "HRNet": "hrnet",
+    "HRNetFeatures": "hrnet",
+    "create_model": "factory",
+    "set_precision": "precision",
+}
 
 
 def __getattr__(name: str) -> Any:
