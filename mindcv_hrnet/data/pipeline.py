@@ -14,9 +14,9 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from mindcv_hrnet.config import AugmentationConfig, DataConfig
-from mindcv_hrnet.data.auto_augment import build_policy
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.device_draws import draw_erase, draw_mix, erase_draws, fill_with_noise
+from mindcv_hrnet.data.policies import build_policy
 from mindcv_hrnet.data.randomness import Purpose, generator, uniforms
 from mindcv_hrnet.data.sampler import EvalSampler, TrainSampler
 from mindcv_hrnet.data.source import Source
