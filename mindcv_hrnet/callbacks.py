@@ -18,7 +18,7 @@ from mindcv_hrnet.cluster import Cluster, sum_over_ranks
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.progress import clock, progress_bar
-from mindcv_hrnet.train_step import TrainStep
+from mindcv_hrnet.train_step import TrainStep, overwrite
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class EqualStatistics(Callback):
         mean = sum_over_ranks(np.concatenate(values), self.cluster) / self.cluster.size
         ends = np.cumsum([len(value) for value in values])
         for parameter, value in zip(self.statistics, np.split(mean, ends[:-1]), strict=True):
-            parameter.set_data(ms.Tensor(value.astype(np.float32)))
+            overwrite(parameter, ms.Tensor(value.astype(np.float32)))
 
 
 class Validate(Callback):

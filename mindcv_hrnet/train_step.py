@@ -63,6 +63,11 @@ class Totals(NamedTuple):
     skipped: int
 
 
+def overwrite(parameter: Parameter, value: Tensor) -> None:
+    """Put a value where a compiled step finds it: branches of a graph keep the memory that `set_data` replaces."""
+    ops.assign(parameter, value)
+
+
 class ScaledLoss(nn.Cell):
     """(N, 3, H, W) images, (N, K) targets, scale -> scalar loss times scale."""
 
@@ -224,7 +229,7 @@ class TrainStep(nn.Cell):
         # numbers before the reset: an array may share its memory with the counter
         totals = Totals(float(self.loss_sum.asnumpy()), int(self.updates.asnumpy()), int(self.skipped.asnumpy()))
         for counter in counters:
-            counter.set_data(Tensor(0, counter.dtype))
+            overwrite(counter, Tensor(0, counter.dtype))
         return totals
 
     def weights(self) -> dict[str, Parameter]:
@@ -242,9 +247,9 @@ class TrainStep(nn.Cell):
             return
         raw = [parameter.asnumpy().copy() for parameter in self.average.followed]
         for parameter, average in zip(self.average.followed, self.average.averages, strict=True):
-            parameter.set_data(Tensor(average.asnumpy()))
+            overwrite(parameter, Tensor(average.asnumpy()))
         try:
             yield
         finally:
             for parameter, value in zip(self.average.followed, raw, strict=True):
-                parameter.set_data(Tensor(value))
+                overwrite(parameter, Tensor(value))

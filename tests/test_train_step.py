@@ -173,3 +173,24 @@ def test_the_moving_average_follows_once_per_update(linear_step, linear_batch):
             np.testing.assert_allclose(weight, expected[name], atol=1e-7)
     assert all((raw[name] == weight).all() for name, weight in weights_of(step).items())
     assert "ema.weight" in step.parameters_dict() and "ema_updates" in step.parameters_dict()
+
+
+@pytest.mark.parametrize("train", [{}, {"gradient_accumulation_steps": 2}], ids=repr)
+def test_epochs_go_on_after_totals_and_validation(linear_step, linear_batch, train):
+    """What Python writes between two epochs must reach the compiled branches, and what they write must come back."""
+    settings = {"loss": {"loss_scale": 8.0, "loss_scale_type": "dynamic"}, "optimizer": {"momentum": 0.9}}
+    train = {**train, "ema": True, "ema_decay": 0.9}
+    steps = [linear_step(train=train, rates=[0.1] * 20, **settings) for _ in range(2)]
+    totals = []
+    for epoch in range(3):
+        for step in steps:
+            for seed in range(4):
+                step(*linear_batch(4 * epoch + seed))
+        totals.append(steps[0].take_totals().updates)
+        with steps[0].averaged():
+            pass
+        for name, value in weights_of(steps[1]).items():
+            np.testing.assert_array_equal(weights_of(steps[0])[name], value)
+            np.testing.assert_array_equal(steps[0].weights()[name].asnumpy(), steps[1].weights()[name].asnumpy())
+    assert totals == [4 // train.get("gradient_accumulation_steps", 1)] * 3
+    assert steps[1].take_totals().updates == sum(totals)
