@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.old_keys import old_names, translate
 from mindcv_hrnet.options import annotations, build_parser, nearest, option, read_option, read_yaml
 
 VARIANTS = (
@@ -68,7 +69,7 @@ class DataConfig:
     num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1)
     batch_size: int = option(128, "images per device and step", low=1)
     drop_remainder: bool = option(True, "drop an incomplete last batch; False: fill it with the epoch's first samples")
-    eval_shuffle: bool = option(False, "shuffle the validation split", unbuilt=True)
+    eval_shuffle: bool = option(False, "validate in a shuffled order; the scores are the same")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class AugmentationConfig:
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
     cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)
+    mixup_off_epoch: int = option(0, "mix no batch after this many epochs; 0: mix to the end", low=0)
     aug_repeats: int = option(
         0, "times that each drawn image comes in a row, on different ranks; an epoch keeps its length", low=0
     )
@@ -256,7 +258,7 @@ def option_names() -> list[str]:
 
 def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description: str = "") -> Config:
     """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices."""
-    parser = build_parser(SECTIONS, program, description)
+    parser = build_parser(SECTIONS, program, description, hidden=old_names())
     known, unknown = parser.parse_known_args(list(argv))
     command_line = vars(known)
     for token in unknown:
@@ -267,7 +269,7 @@ def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in ((path, read_yaml(path) if path else {}), ("command line", command_line)):
-        for key, value in layer.items():
+        for key, value in translate(layer, origin or "recipe").items():
             if key not in option_names():
                 raise ConfigError(f"{origin}: unknown key '{key}'{nearest(str(key), option_names())}; see --help")
             values[key], origins[key] = value, origin

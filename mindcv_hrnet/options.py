@@ -242,8 +242,13 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}; see --help")
 
 
-def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
-    """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
+def build_parser(
+    sections: dict[str, type], program: str, description: str, hidden: Iterable[str] = ()
+) -> argparse.ArgumentParser:
+    """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`.
+
+    `hidden` keys are taken too, but not in the help.
+    """
     parser = Parser(
         prog=program,
         usage="%(prog)s -c FILE [--key value ...]",
@@ -265,4 +270,6 @@ def build_parser(sections: dict[str, type], program: str, description: str) -> a
             group.add_argument(
                 f"--{item.name}", nargs="+", metavar="V", help=(text + f"default {item.default!r})").replace("%", "%%")
             )
+    for name in hidden:
+        parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
     return parser

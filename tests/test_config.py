@@ -72,7 +72,9 @@ def test_key_and_default_of_mindcv(key):
 
 def test_keys_are_flat_and_unique():
     assert len(option_names()) == len(set(option_names()))
-    assert set(option_names()) - set(MINDCV) == {"amp_dtype", "file_format", "file_name", "export_batch_size"}
+    assert set(option_names()) - set(MINDCV) == {
+        *("amp_dtype", "mixup_off_epoch", "file_format", "file_name", "export_batch_size")
+    }
 
 
 def test_variants_are_those_of_the_network():

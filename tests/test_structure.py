@@ -13,7 +13,7 @@ PACKAGE = "mindcv_hrnet"
 # From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
 LAYERS = (
     {"errors"},
-    {"options", "files"},
+    {"options", "files", "old_keys"},
     {"config"},
     {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},

@@ -146,7 +146,8 @@ class TrainLoader(_Loader[TrainBatch]):
         epoch, step = divmod(position, self.steps_per_epoch)
         entries = self.sampler.batch(self._order(epoch), step)
         a, batch = self.augmentation, self.example()
-        batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, a.cutmix_prob)
+        probability = 0.0 if a.mixup_off_epoch and epoch >= a.mixup_off_epoch else a.cutmix_prob
+        batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, probability)
         rows = chunks(len(entries), self._ahead.workers)
         return batch, [pool.submit(self._fill, epoch, entries, batch, part) for part in rows]
 
@@ -199,6 +200,8 @@ class EvalLoader(_Loader[EvalBatch]):
     ) -> None:
         self.sampler = EvalSampler(len(source), data.batch_size, rank, size)
         self.steps = self.sampler.steps
+        draw = generator(0, Purpose.ORDER)
+        self._order = draw.permutation(len(source)) if data.eval_shuffle else np.arange(len(source))
         self._transform = build_eval_transform(augmentation)
         super().__init__(source, data, augmentation.image_resize, in_channels, end=self.steps)
 
@@ -213,7 +216,8 @@ class EvalLoader(_Loader[EvalBatch]):
         return EvalBatch(np.zeros(self._shape, np.uint8), np.zeros(n, np.int32), np.zeros(n, bool))
 
     def _start(self, pool: ThreadPoolExecutor, position: int) -> Started[EvalBatch]:
-        samples, valid = self.sampler.batch(position)
+        places, valid = self.sampler.batch(position)
+        samples = self._order[places]
         batch = self.example()
         batch.labels[:], batch.valid[:] = self.source.labels[samples], valid
         rows = chunks(len(valid), self._ahead.workers)
