@@ -1,4 +1,4 @@
-"""python -m mindcv_hrnet train|validate|export|predict"""
+"""python -m mindcv_hrnet train|validate|export|predict|convert"""
 
 import sys
 

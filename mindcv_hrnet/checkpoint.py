@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn
 
 from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.files import make_folder, muted_logging, write_atomically, write_json
-from mindcv_hrnet.weights import read_checkpoint
+from mindcv_hrnet.weights import read_entries
 
 MANIFEST = "manifest.json"
 # The table of learning rates belongs to the recipe, not to the state
@@ -144,7 +145,7 @@ def find_state(path: str) -> tuple[Path, Checkpoint]:
 
 def restore_state(step_cell: nn.Cell, state: Path) -> None:
     """Put a saved training state back; CheckpointError lists what differs from this recipe's state."""
-    saved = read_checkpoint(str(state))
+    saved = read_entries(str(state))
     own = state_of(step_cell)
     differing = sorted(set(own) ^ set(saved)) or sorted(
         name for name in own if tuple(own[name].shape) != tuple(saved[name].shape)
@@ -155,7 +156,7 @@ def restore_state(step_cell: nn.Cell, state: Path) -> None:
             "resume with the config.yaml of its folder"
         )
     for name, parameter in own.items():
-        parameter.set_data(ms.Tensor(saved[name].asnumpy()))
+        parameter.set_data(ms.Tensor(np.array(saved[name])))
 
 
 def _save(parameters: Mapping[str, Any], path: Path) -> None:

@@ -15,10 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
-from mindcv_hrnet.config import Config, parse_config
-from mindcv_hrnet.errors import ConfigError, UserError
-from mindcv_hrnet.options import Parser
+MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
+
+try:
+    from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
+    from mindcv_hrnet.config import Config, parse_config
+    from mindcv_hrnet.errors import ConfigError, UserError
+    from mindcv_hrnet.options import Parser
+except ModuleNotFoundError as error:  # a user's shell without the environment
+    sys.exit(MISSING.format(error.name))
 
 INTERRUPTED = 130
 DEFECT = 1
@@ -31,15 +36,15 @@ RECIPE_JOBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of `mindcv-hrnet train|validate|export|predict`."""
+    """Entry of `mindcv-hrnet COMMAND ...`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = [*RECIPE_JOBS, "predict"]
+    commands = [*RECIPE_JOBS, *OTHER_JOBS]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"usage: mindcv-hrnet {{{','.join(commands)}}} ...; each has its own --help")
         return 0 if arguments else ConfigError.exit_code
     command, *rest = arguments
-    if command == "predict":
-        return guarded(lambda: _predict(rest))
+    if command in OTHER_JOBS:
+        return guarded(lambda: OTHER_JOBS[command](rest))
     if command not in RECIPE_JOBS:
         print(f"error: unknown command '{command}'; choices: {', '.join(commands)}", file=sys.stderr)
         return ConfigError.exit_code
@@ -71,6 +76,8 @@ def guarded(work: Callable[[], None]) -> int:
         return _leave(0)
     except UserError as error:
         return _leave(error.exit_code, f"error: {error}")
+    except ModuleNotFoundError as error:
+        return _leave(ConfigError.exit_code, MISSING.format(error.name))
     except KeyboardInterrupt:
         return _leave(INTERRUPTED, "interrupted; finished checkpoints are kept")
     except Exception:
@@ -87,6 +94,9 @@ def _leave(exit_code: int, message: str = "", *, echo_possible: bool = False) ->
 def scratch_folder() -> Iterator[None]:
     """Stand in a temporary folder meanwhile: MindSpore drops files (kernel_meta, rank_0, ...) where it stands."""
     before = Path.cwd()
+    if os.environ.get("MS_ROLE") == "MS_SCHED":  # msrun ends it without a chance to clean up
+        yield
+        return
     with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-", ignore_cleanup_errors=True) as scratch:
         os.chdir(scratch)
         try:
@@ -134,3 +144,24 @@ def _predict(argv: Sequence[str]) -> None:
     with scratch_folder():
         for prediction in importlib.import_module("mindcv_hrnet.prediction").predict(model, images, options.top):
             print(prediction)
+
+
+def _convert(argv: Sequence[str]) -> None:
+    parser = Parser(
+        "mindcv-hrnet convert",
+        description="Convert HRNet weights between MindSpore (.ckpt), PyTorch (.pth, .pth.tar, .pt) and .safetensors. "
+        "The input is recognised by its content, the output is what its suffix says. Neither framework's loader runs.",
+    )
+    parser.add_argument("source", metavar="IN", help="file to read")
+    parser.add_argument("target", metavar="OUT", help="file to write")
+    whose = "whose names a .safetensors file gets (default pytorch)"
+    parser.add_argument("--names", choices=("mindcv", "pytorch"), default="", help=whose)
+    parser.add_argument("--list", action="store_true", help="print every name as MindCV and PyTorch have it")
+    options = parser.parse_args(argv)
+    source, target = absolute(options.source), absolute(options.target)
+    with scratch_folder():
+        job = importlib.import_module("mindcv_hrnet.converting")
+        job.convert(source, target, options.names, every_name=options.list)
+
+
+OTHER_JOBS = {"predict": _predict, "convert": _convert}

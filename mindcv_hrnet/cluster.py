@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.config import SystemConfig
-from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.errors import ConfigError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -135,16 +135,18 @@ def _missing(target: str) -> str:
 
 def _join_over_mpi(rank: int, size: int) -> None:
     """CPU ranks started by mpirun: rank 0 opens a TCP store, MPI carries its address, everyone joins."""
-    from mindspore.communication import management
-    from mindspore.ops.communication import TCPStore
-
+    try:
+        # MindSpore's public entry to its store (mint.distributed.init_process_group) admits Ascend alone
+        from mindspore.communication.management import _init_with_store
+        from mindspore.ops.communication import TCPStore
+    except ImportError:
+        raise ConfigError("this version of MindSpore cannot join CPU ranks under mpirun; start with msrun") from None
     mpi = importlib.import_module("mpi4py.MPI")
     world = mpi.COMM_WORLD
     address = world.bcast((_own_address(), _free_port()) if rank == 0 else None, root=0)
     patience = timedelta(seconds=PATIENCE_S)
     store = TCPStore(*address, world_size=size, is_master=rank == 0, timeout=patience)
-    # MindSpore's public entry to its store (mint.distributed.init_process_group) admits Ascend alone
-    management._init_with_store(backend="mccl", rank=rank, world_size=size, store=store, timeout=patience)
+    _init_with_store(backend="mccl", rank=rank, world_size=size, store=store, timeout=patience)
     _keep_alive.append(store)
 
 
@@ -155,7 +157,14 @@ def _own_address() -> str:
     """An IPv4 address of this machine that the other ranks can reach; loopback when all ranks are on it."""
     if os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == os.environ.get("OMPI_COMM_WORLD_SIZE"):
         return "127.0.0.1"
-    return socket.gethostbyname(socket.gethostname())
+    import psutil  # MindSpore depends on it
+
+    up = {name for name, state in psutil.net_if_stats().items() if state.isup}
+    for name, addresses in psutil.net_if_addrs().items():
+        for address in addresses:
+            if name in up and address.family == socket.AF_INET and not address.address.startswith("127."):
+                return address.address
+    raise RunError("no network address that the other hosts could reach; check this host's network")
 
 
 def _free_port() -> int:

@@ -5,6 +5,7 @@ line wins over the YAML, which wins over the defaults.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.old_keys import old_names, translate
 from mindcv_hrnet.options import annotations, build_parser, nearest, option, read_option, read_yaml
+from mindcv_hrnet.parts import FREEZABLE, STAGES
 
 VARIANTS = (
     "hrnet_w18_small",
@@ -117,7 +119,8 @@ class ModelConfig:
     in_channels: int = option(3, "image channels", choices=(1, 3))
     drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)
     drop_path_rate: float | None = option(None, "stochastic depth; HRNet has none", unbuilt=True)
-    pretrained: bool = option(False, "start from the published weights", unbuilt=True)
+    pretrained: bool = option(False, "start from the published weights, fetched once; ckpt_path wins over them")
+    pretrained_url: str = option("", "where pretrained weights are (http://, https://, hf://); empty: MindCV's own")
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
     val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
@@ -142,6 +145,7 @@ class TrainConfig:
     resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
     ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
     ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
+    freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
     gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1)
@@ -163,7 +167,10 @@ class OptimizerConfig:
     eps: float | None = option(
         None, "term that keeps the denominator of adaptive optimizers from zero; None: each one's own", above=0
     )
-    layer_decay: float | None = option(None, "learning-rate factor per stage", unbuilt=True)
+    layer_decay: float | None = option(
+        None, "learning-rate factor of a part to the one above: once in stage4, five times in the stem", above=0, high=1
+    )
+    head_lr_factor: float = option(1.0, "learning-rate factor of the head", above=0)
 
 
 @dataclass(frozen=True)
@@ -292,13 +299,16 @@ def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:
         config = replace(config, augmentation=replace(config.augmentation, mean=(mean,), std=(std,)))
     problem = contradiction(config)
     if problem:
-        raise ConfigError(f"{'; '.join(sorted(set(origins.values()))) or 'recipe'}: {problem}")
+        named = {origin for key, origin in origins.items() if re.search(rf"\b{key}\b", problem)}
+        raise ConfigError(f"{'; '.join(sorted(named)) or 'recipe'}: {problem}")
     return config
 
 
 def contradiction(config: Config) -> str:
     """Why two settings of the recipe cannot both be meant; empty when they can."""
     train, scheduler, augmentation, system = config.train, config.scheduler, config.augmentation, config.system
+    if not config.data.data_dir:
+        return "data_dir is empty; name the folder of your data set"
     if scheduler.warmup_epochs >= train.epoch_size:
         return (
             f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "
@@ -307,7 +317,9 @@ def contradiction(config: Config) -> str:
     if scheduler.scheduler in CYCLES and (scheduler.warmup_epochs or scheduler.lr_epoch_stair):
         key = "warmup_epochs" if scheduler.warmup_epochs else "lr_epoch_stair"
         value, instead = getattr(scheduler, key), "0" if key == "warmup_epochs" else "False"
-        return f"{key} is {value}, but {scheduler.scheduler} rises by itself at every step; set {key} {instead}"
+        return (
+            f"{key} is {value}, but scheduler {scheduler.scheduler} rises by itself at every step; set {key} {instead}"
+        )
     if scheduler.decay_rate > 1 and scheduler.scheduler in ("exponential_decay", "step_decay", "multi_step_decay"):
         return f"decay_rate {scheduler.decay_rate:g} is above 1: {scheduler.scheduler} would grow; lower decay_rate"
     if scheduler.scheduler in ("cosine_decay", *CYCLES) and scheduler.min_lr > scheduler.lr:
@@ -325,6 +337,11 @@ def contradiction(config: Config) -> str:
         return "ckpt_save_policy top_k ranks by validation, but val_while_train is False; set val_while_train True"
     if train.resume_opt and not config.model.ckpt_path:
         return "resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue"
+    if config.model.pretrained_url and not config.model.pretrained:
+        return "pretrained_url is given, but pretrained is False; set pretrained True"
+    frozen = train.freeze or ()
+    if "backbone" in frozen and set(STAGES) & set(frozen):
+        return f"freeze {' '.join(frozen)}: backbone includes the others; leave them out"
     for key in ("scale", "ratio", "re_scale", "re_ratio"):
         low, high = getattr(augmentation, key)
         if low > high:

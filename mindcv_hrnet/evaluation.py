@@ -10,6 +10,7 @@ from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.evaluator import Evaluation, Evaluator
 from mindcv_hrnet.models import HALF, create_model, set_precision
+from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 def validate(config: Config) -> Evaluation:
     """Measure `ckpt_path` on the validation split. Every rank returns the same result."""
     cluster = connect(config.system)
-    path = config.model.ckpt_path
+    path = weights_of(config.model)
     parameters = read_checkpoint(path)
     num_classes = config.model.num_classes or count_classes(parameters, path)
     network = create_model(config.model.model, num_classes, config.model.in_channels)

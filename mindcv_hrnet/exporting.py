@@ -14,6 +14,7 @@ from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.files import make_folder, write_atomically
 from mindcv_hrnet.mindir import Metadata, load_mindir, write_mindir
 from mindcv_hrnet.models import HALF, create_model, set_precision
+from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2, "auto": 2e-2}
 def export(config: Config) -> Path:
     """Write `ckpt_path` as MINDIR and prove that the file computes what the network computes."""
     connect(config.system)
-    path = config.model.ckpt_path
+    path = weights_of(config.model)
+    config = config.override(ckpt_path=path)
     parameters = read_checkpoint(path)
     num_classes = config.model.num_classes or count_classes(parameters, path)
     network = create_model(config.model.model, num_classes, config.model.in_channels)

@@ -1,6 +1,7 @@
 """MINDIR files that carry their own labels and preprocessing, in the file's `user_info`."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -63,7 +64,11 @@ def write_mindir(network: nn.Cell, metadata: Metadata, batch_size: int, path: Pa
         example = Tensor(np.zeros((batch_size, metadata.in_channels, size, size), np.float32))
     else:
         example = input_placeholder(metadata, 0)
-    ms.export(network, example, file_name=str(path), file_format="MINDIR", custom_func=attach)
+    with tempfile.TemporaryDirectory() as folder:
+        # MindSpore refuses a path with a space or an accent in it
+        file = Path(folder) / "model.mindir"
+        ms.export(network, example, file_name=str(file), file_format="MINDIR", custom_func=attach)
+        shutil.copyfile(file, path)
 
 
 def load_mindir(path: Path, batch_size: int = 0) -> tuple[nn.Cell, Metadata]:

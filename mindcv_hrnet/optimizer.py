@@ -8,6 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from mindcv_hrnet.config import OptimizerConfig
+from mindcv_hrnet.parts import HEAD, STAGES, part_of
 from mindcv_hrnet.update_rules import Adagrad, Lamb, Lion, NAdam
 
 BETA1, BETA2 = 0.9, 0.999
@@ -24,9 +25,9 @@ _update = ops.MultitypeFuncGraph("adamw_update")
 def _update_one(
     beta1_power: Tensor,
     beta2_power: Tensor,
-    learning_rate: Tensor,
     betas: Tensor,
     eps: Tensor,
+    learning_rate: Tensor,
     decay: float,
     parameter: Parameter,
     moment1: Parameter,
@@ -65,8 +66,9 @@ class AdamW(nn.Optimizer):
         _assign(self.beta1_power, beta1_power)
         _assign(self.beta2_power, beta2_power)
         eps = self.eps * ops.sqrt(1 - beta2_power)
-        update = ops.partial(_update, beta1_power, beta2_power, learning_rate, self.betas, eps)
-        return self.hyper_map(update, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+        update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps)
+        rates = learning_rate if self.is_group_lr else (learning_rate,) * len(self.decays)
+        return self.hyper_map(update, rates, self.decays, self._parameters, self.moments1, self.moments2, gradients)
 
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -82,10 +84,31 @@ def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> li
     return [group for group in groups if group["params"]] + [{"order_params": list(parameters)}]
 
 
+def rate_factor(name: str, config: OptimizerConfig) -> float:
+    """Factor on a parameter's learning rate: `layer_decay` for each part above it, `head_lr_factor` in the head."""
+    part = part_of(name)
+    if part == HEAD:
+        return config.head_lr_factor
+    return (config.layer_decay or 1.0) ** (len(STAGES) - STAGES.index(part))
+
+
+def rate_groups(groups: list[dict[str, Any]], rates: Sequence[float], config: OptimizerConfig) -> list[dict[str, Any]]:
+    """The groups split by rate factor, each with its own rates; as they are where all factors are 1."""
+    *decayed, order = groups
+    split = []
+    for group in decayed:
+        factors = {parameter.name: rate_factor(parameter.name, config) for parameter in group["params"]}
+        for factor in sorted(set(factors.values())):
+            chosen = [parameter for parameter in group["params"] if factors[parameter.name] == factor]
+            split.append({**group, "params": chosen, "lr": [rate * factor for rate in rates]})
+    alike = all(group["lr"] == list(rates) for group in split)
+    return groups if alike else [*split, order]
+
+
 def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Optimizer:
     """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
-    groups: Any = decay_groups(parameters, config)
     rates = [float(rate) for rate in schedule]
+    groups: Any = rate_groups(decay_groups(parameters, config), rates, config)
     eps = EPS.get(config.opt, DEFAULT_EPS) if config.eps is None else config.eps
     if config.opt == "rmsprop":
         return nn.RMSProp(groups, rates, momentum=config.momentum, epsilon=eps)

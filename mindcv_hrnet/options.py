@@ -166,7 +166,8 @@ def check_value(option_field: Field[Any], value: Any) -> str:
     if choices:
         words = [choice for choice in choices if isinstance(choice, str)]
         hint = nearest(value, words) if isinstance(value, str) else ""
-        return "" if value in choices else accepts(option_field) + hint
+        values = value if isinstance(value, tuple) else (value,)
+        return "" if set(values) <= {*choices, option_field.default} else accepts(option_field) + hint
     bounds = option_field.metadata["bounds"]
     numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
     outside = any(
@@ -229,6 +230,9 @@ def read_yaml(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds a {type(content).__name__}; a recipe is a flat list of 'key: value' lines")
+    for key, value in content.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: '{key}' holds a mapping; a recipe is flat, move its keys to the top level")
     return content
 
 
@@ -242,6 +246,16 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}; see --help")
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """`--key KIND` once, although the parser takes several words: lists may come with or without brackets."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32, width=120)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return str(action.metavar or "")
+
+
 def build_parser(
     sections: dict[str, type], program: str, description: str, hidden: Iterable[str] = ()
 ) -> argparse.ArgumentParser:
@@ -250,6 +264,7 @@ def build_parser(
     `hidden` keys are taken too, but not in the help.
     """
     parser = Parser(
+        formatter_class=_HelpFormatter,
         prog=program,
         usage="%(prog)s -c FILE [--key value ...]",
         description=description,
@@ -266,10 +281,10 @@ def build_parser(
         for item in fields(section):
             assert item.default is not MISSING
             detail = accepts(item)
-            text = f"{item.metadata['help']} ({type_name(kinds[item.name])}{'; ' + detail if detail else ''}; "
-            group.add_argument(
-                f"--{item.name}", nargs="+", metavar="V", help=(text + f"default {item.default!r})").replace("%", "%%")
-            )
+            text = f"{item.metadata['help']} ({detail + '; ' if detail else ''}default {item.default!r})"
+            text += "; not built yet: no other value is accepted" if item.metadata["unbuilt"] else ""
+            kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
+            group.add_argument(f"--{item.name}", nargs="+", metavar=kind, help=text.replace("%", "%%"))
     for name in hidden:
         parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
     return parser

@@ -24,16 +24,17 @@ from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.feed import as_dataset
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.source import ImageFolder, open_split
-from mindcv_hrnet.errors import DataError, RunError
+from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
-from mindcv_hrnet.models import HALF, create_model, set_precision
+from mindcv_hrnet.models import HALF, create_model, freeze, set_precision
 from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
+from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.scheduler import build_schedule
 from mindcv_hrnet.train_step import TrainStep
-from mindcv_hrnet.weights import load_weights
+from mindcv_hrnet.weights import start_from
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,12 @@ def train(config: Config) -> Path:
         )
         if shape.first_epoch >= shape.epochs:
             raise RunError(f"{config.model.ckpt_path}: has all {shape.first_epoch} epochs; raise --epoch_size to go on")
+        if resumed and resumed[1].step != shape.first_epoch * shape.steps_per_epoch:
+            raise RunError(
+                f"{resumed[0]}: was saved at step {resumed[1].step} after epoch {resumed[1].epoch}, here an epoch has "
+                f"{shape.steps_per_epoch} steps; resume with the same data set and the same global batch size "
+                "(batch_size x ranks)"
+            )
         accumulation = config.train.gradient_accumulation_steps
         if accumulation > shape.steps_per_epoch:
             raise RunError(
@@ -123,8 +130,15 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     network = create_model(
         config.model.model, config.model.num_classes, config.model.in_channels, drop_rate=config.model.drop_rate or 0.0
     )
-    if config.model.ckpt_path and not config.train.resume_opt:
-        load_weights(network, config.model.ckpt_path)
+    if not config.train.resume_opt:
+        path = weights_of(config.model)
+        if path:
+            start_from(network, path, level=logging.INFO)  # of several ranks the first one says it
+    if config.train.freeze:
+        spared = freeze(network, config.train.freeze)
+        logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)
+        if not network.trainable_params():
+            raise ConfigError(f"freeze {' '.join(config.train.freeze)} leaves nothing to train")
     layers = config.model.amp_cast_list
     kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
     set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)
@@ -182,9 +196,11 @@ def _announce(
     accumulated = config.train.gradient_accumulation_steps
     parameters = sum(p.size for p in network.trainable_params())
     logger.info("%s, %.2f M parameters, %d classes", config.model.model, parameters / 1e6, len(source.class_names))
+    used = config.data.num_samples
     logger.info(
-        "data: %d training and %s validation images in %s",
-        *(len(source), len(validation) if validation else "no", config.data.data_dir),
+        "data: %d training images%s in %s, %s",
+        *(len(source), f" ({used} used per epoch)" if used else "", config.data.data_dir),
+        f"{len(validation)} validation images" if validation else "no validation (val_while_train is False)",
     )
     logger.info(
         "%s x %d (%s), %s mode, amp %s, global batch %s, epochs %d to %d of %d steps",

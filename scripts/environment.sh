@@ -17,13 +17,16 @@ find_python() {
 prepare_environment() {
     local extras=$1 python stamp
     python=$(find_python) || return 2
-    [ -x .venv/bin/python ] || "$python" -m venv .venv || return 2
-    stamp="$extras $(cat pyproject.toml constraints.txt | cksum) $PWD"
+    # made anew where it is broken, unfinished, or was moved: its programs carry absolute paths
+    if [ "$(cat .venv/made-in 2>/dev/null)" != "$PWD" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        "$python" -m venv --clear .venv || return 2
+        echo "$PWD" >.venv/made-in
+    fi
+    stamp="$extras $(cat pyproject.toml constraints.txt | cksum)"
     if [ "$(cat ".venv/installed-$extras" 2>/dev/null)" != "$stamp" ]; then
         echo "installing into .venv (a few hundred MB on the first run) ..."
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$extras]" || return 2
         echo "$stamp" >".venv/installed-$extras"
     fi
-    # shellcheck disable=SC1091
-    . .venv/bin/activate
+    export PATH="$PWD/.venv/bin:$PATH"
 }

@@ -34,6 +34,8 @@ recipe            $PWD/$run/config.yaml
 metrics           $PWD/$run/metrics.csv
 best checkpoint   $PWD/$run/hrnet_w18_small-best.ckpt
 exported network  $PWD/$exported
+
+To go on from here: source .venv/bin/activate
 SUMMARY
 awk -v top1="$top1" 'BEGIN { exit !(top1 >= 97) }' || {
     echo "error: top-1 $top1 % is below the expected 97 %" >&2

@@ -46,7 +46,7 @@ def test_exit_codes_differ():
     assert codes == {"UserError": 1, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
 
 
-USAGE = "usage: mindcv-hrnet {train,validate,export,predict} ...; each has its own --help\n"
+USAGE = "usage: mindcv-hrnet {train,validate,export,predict,convert} ...; each has its own --help\n"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ USAGE = "usage: mindcv-hrnet {train,validate,export,predict} ...; each has its o
         (["--help"], (0, USAGE, "")),
         (["-h"], (0, USAGE, "")),
         ([], (2, USAGE, "")),
-        (["bogus"], (2, "", "error: unknown command 'bogus'; choices: train, validate, export, predict\n")),
+        (["bogus"], (2, "", "error: unknown command 'bogus'; choices: train, validate, export, predict, convert\n")),
     ],
 )
 def test_first_word(command, argv, expected):
@@ -68,7 +68,7 @@ def test_help_of_each_command(job, capsys):
         main([job, "--help"])
     assert leave.value.code == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"usage: mindcv-hrnet {job} [") and err == ""
+    assert out.startswith(f"usage: mindcv-hrnet {job} ") and err == ""
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_help_of_each_command(job, capsys):
             "no.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml",
         ),
         (
-            ["train", "--layer_decay", "0.7"],
+            ["train", "--drop_path_rate", "0.1"],
             2,
-            "command line: layer_decay: '0.7' is not supported yet; leave it at None",
+            "command line: drop_path_rate: '0.1' is not supported yet; leave it at None",
         ),
         (["train", "-c", RECIPE, "--data_dir", "no"], 3, "{cwd}/no: no such folder; set data_dir to your data set"),
         (["validate", "-c", RECIPE], 4, "ckpt_path is empty; pass --ckpt_path FILE"),

@@ -180,3 +180,13 @@ def test_placeholder_leaves_the_batch_open(tiny_mindir):
     metadata = replace(tiny_mindir[2], image_resize=40)
     assert input_placeholder(metadata, 0).shape == (-1, 3, 40, 40)
     assert input_placeholder(metadata, 4).shape == (4, 3, 40, 40)
+
+
+def test_any_folder_name_will_do(tiny_mindir, tmp_path):
+    from mindcv_hrnet.mindir import load_mindir, write_mindir
+
+    _, network, metadata = tiny_mindir
+    path = tmp_path / "my c++ (ünï)" / "tiny.mindir"
+    path.parent.mkdir()
+    write_mindir(network, metadata, 2, path)
+    assert load_mindir(path, 2)[1] == metadata

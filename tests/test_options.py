@@ -200,6 +200,6 @@ def test_parser_errors_are_config_errors():
 
 def test_help_tells_meaning_type_bounds_and_default(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    text = build_parser({"oven": Oven}, "bake", "").format_help()
-    assert "degrees (int; must be >= 50 and <= 300; default 180)" in text
-    assert "100 % of the air moves (True/False; default False)" in text
+    text = " ".join(build_parser({"oven": Oven}, "bake", "").format_help().split())
+    assert "degrees (must be >= 50 and <= 300; default 180)" in text
+    assert "--fan True/False 100 % of the air moves (default False)" in text

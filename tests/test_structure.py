@@ -13,13 +13,13 @@ PACKAGE = "mindcv_hrnet"
 # From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
 LAYERS = (
     {"errors"},
-    {"options", "files", "old_keys"},
+    {"options", "files", "parts", "old_keys"},
     {"config"},
     {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
-    {"train_step", "checkpoint", "evaluator", "mindir"},
+    {"train_step", "checkpoint", "evaluator", "mindir", "published"},
     {"callbacks"},
-    {"training", "evaluation", "exporting", "prediction"},
+    {"training", "evaluation", "exporting", "prediction", "converting"},
     {"cli"},
     {"__main__"},
 )

@@ -51,7 +51,7 @@ def test_half_precision_weights_become_float32(tiny_network, tmp_path):
     assert network.conv1.weight.dtype == ms.float32
 
 
-def test_missing_folder_and_other_suffix(tiny_network, tmp_path):
+def test_missing_folder_and_damaged_zip(tiny_network, tmp_path):
     network = tiny_network()
     (tmp_path / "f.ckpt").mkdir()
     (tmp_path / "a.pth").write_bytes(b"PK")
@@ -60,17 +60,17 @@ def test_missing_folder_and_other_suffix(tiny_network, tmp_path):
     assert refusal(network, tmp_path / "f.ckpt") == (
         f"{tmp_path}/f.ckpt: is a folder; pass a checkpoint file, such as {tmp_path}/f.ckpt/NAME-best.ckpt"
     )
-    assert refusal(network, tmp_path / "a.pth") == (
-        f"{tmp_path}/a.pth: not a MindSpore checkpoint by its name; it must end in .ckpt"
+    assert refusal(network, tmp_path / "a.pth").startswith(
+        f"{tmp_path}/a.pth: cannot be read as a PyTorch file (zip) ("
     )
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty"])
+@pytest.mark.parametrize("damage", ["garbage", "truncated"])
 def test_damaged_file(tiny_network, tmp_path, capfd, damage):
     network = tiny_network()
     whole = save(network, tmp_path / "whole.ckpt").read_bytes()
     path = tmp_path / "a.ckpt"
-    path.write_bytes({"garbage": b"garbage" * 100, "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
+    path.write_bytes({"garbage": b"garbage" * 100, "truncated": whole[: len(whole) // 2]}[damage])
     message = refusal(network, path)
     assert message.startswith(f"{path}: cannot be read as a MindSpore checkpoint (")
     assert message.endswith("); is it complete?")
@@ -82,8 +82,8 @@ def test_other_variant(tiny_network, tmp_path):
     path = save(tiny_network(width=3), tmp_path / "a.ckpt")
     message = refusal(tiny_network(), path)
     assert message.startswith(f"{path}: does not fit the network, ")
-    assert " of another shape (transition1.0.0.weight is (3, 8, 3, 3), the network has (2, 8, 3, 3), " in message
-    assert message.endswith(", ...); is --model the variant that wrote it?")
+    assert " of another shape (transition1.0.0.weight is 3x8x3x3, the network has 2x8x3x3, " in message
+    assert message.endswith(", ...); it is of width 3, --model is of width 2")
 
 
 def test_missing_and_unknown_weights_are_listed(tiny_network, tmp_path):
@@ -91,8 +91,8 @@ def test_missing_and_unknown_weights_are_listed(tiny_network, tmp_path):
     changes = {"bn1.gamma": None, "extra": np.zeros(2, np.float32), "conv1.weight": np.zeros((1, 2), np.float32)}
     path = save(network, tmp_path / "a.ckpt", **changes)
     assert refusal(network, path) == (
-        f"{path}: does not fit the network, 1 missing (bn1.gamma); 1 unknown (extra); 1 of another shape "
-        "(conv1.weight is (1, 2), the network has (4, 3, 3, 3)); is --model the variant that wrote it?"
+        f"{path}: does not fit the network, 1 missing (bn1.gamma); 1 unknown (extra 2); 1 of another shape "
+        "(conv1.weight is 1x2, the network has 4x3x3x3); is --model the variant that wrote it?"
     )
 
 

@@ -8,6 +8,7 @@ from mindcv_hrnet.models.specs import VARIANTS, Description, Spec, describe, lis
 
 if TYPE_CHECKING:
     from mindcv_hrnet.models.factory import create_model
+    from mindcv_hrnet.models.freezing import freeze
     from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
     from mindcv_hrnet.models.precision import HALF, set_precision
 
@@ -20,6 +21,7 @@ __all__ = [
     "Spec",
     "create_model",
     "describe",
+    "freeze",
     "list_models",
     "set_precision",
 ]
@@ -29,6 +31,7 @@ _HOMES = {
     "HRNet": "hrnet",
     "HRNetFeatures": "hrnet",
     "create_model": "factory",
+    "freeze": "freezing",
     "set_precision": "precision",
 }
 

@@ -8,9 +8,18 @@ from mindspore import nn
 
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-from mindcv_hrnet.models.specs import BRANCHES, find_spec
+from mindcv_hrnet.models.specs import BRANCHES, find_spec, published_at
 
 FEATURES = ("raw", "incre")
+
+
+def unused_by(network: nn.Cell) -> tuple[str, ...]:
+    """Beginnings of the names that a classifier's weights have and `network` may not."""
+    if isinstance(network, HRNetFeatures):
+        last = network.spec.modules[-1] - 1
+        head = ("incre_modules.", "downsample_modules.", "final_layer.", "classifier.")
+        return (*head, f"stage4.{last}.fuse_layers.")
+    return () if network.num_classes else ("classifier.",)
 
 
 def create_model(
@@ -31,8 +40,9 @@ def create_model(
         name: one of `list_models()`.
         num_classes: outputs of the classifier; 0 gives the pooled vector before it, (N, 2048).
         in_channels: channels of the images.
-        pretrained: start from published weights.
-        checkpoint: path of weights to start from.
+        pretrained: start from the published weights, downloaded once into a cache folder.
+        checkpoint: path of weights to start from, of any kind that `mindcv_hrnet.weights` reads. With other classes
+            the classifier stays fresh, with other image channels the first convolution is adapted; both are logged.
         features_only: return a tuple of feature maps instead of logits; `network.feature_info` says which.
         out_indices: the maps wanted, in this order, of 0 to 3: the branches at strides 4, 8, 16 and 32.
         features: "raw" branches as they leave stage 4 (C, 2C, 4C, 8C channels), or "incre", widened as the head
@@ -41,6 +51,7 @@ def create_model(
 
     Raises:
         UserError: a name or value that does not exist, or a setting that would have no effect.
+        CheckpointError: weights that cannot be fetched or read, or do not fit.
     """
     spec = find_spec(name)
     if num_classes < 0:
@@ -58,11 +69,12 @@ def create_model(
         raise UserError(f"out_indices must be one or more different numbers of {BRANCHES}, not {wanted}")
     if not features_only and (features != "raw" or wanted != BRANCHES):
         raise UserError("features and out_indices have an effect with features_only=True only")
+    if pretrained and checkpoint:
+        raise UserError("pretrained=True and checkpoint both name weights to start from: leave out one of them")
     if pretrained:
-        raise UserError(
-            "published weights cannot be fetched by this version yet: "
-            "download the file and pass its path as checkpoint instead of pretrained=True"
-        )
+        from mindcv_hrnet.weights.pretrained import fetch
+
+        checkpoint = str(fetch(published_at(name)))
 
     network: nn.Cell
     if features_only:
@@ -71,7 +83,7 @@ def create_model(
         network = HRNet(spec, num_classes, in_channels, drop_rate)
     if checkpoint:
         # Only those who load weights need the module that reads them.
-        from mindcv_hrnet.weights import load_weights
+        from mindcv_hrnet.weights import start_from
 
-        load_weights(network, checkpoint)
+        start_from(network, checkpoint, unused_by(network))
     return network

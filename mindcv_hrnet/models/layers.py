@@ -49,7 +49,7 @@ class Conv2d(nn.Cell):
 
 
 class BatchNorm(nn.Cell):
-    """(N, C, H, W) -> same: batch statistics while training, moving ones otherwise.
+    """(N, C, H, W) -> same: batch statistics while training, moving ones otherwise and where it is `frozen`.
 
     `momentum` is the share of the old moving statistics that stays (PyTorch counts the other share). Parameters and
     statistics are float32, so the kernels take and give half precision but compute in float32.
@@ -61,11 +61,12 @@ class BatchNorm(nn.Cell):
         self.moving_variance = Parameter(initializer("ones", channels), name="moving_variance", requires_grad=False)
         self.gamma = Parameter(initializer("ones", channels), name="gamma")
         self.beta = Parameter(initializer("zeros", channels), name="beta")
+        self.frozen = False
         self.normalise_batch = ops.BatchNorm(is_training=True, epsilon=eps, momentum=1.0 - momentum)
         self.normalise = ops.BatchNorm(is_training=False, epsilon=eps)
 
     def construct(self, x: Tensor) -> Tensor:
-        normalise = self.normalise_batch if self.training else self.normalise
+        normalise = self.normalise_batch if self.training and not self.frozen else self.normalise
         return normalise(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
 
 

@@ -6,7 +6,8 @@ Paper: Deep High-Resolution Representation Learning for Visual Recognition, arXi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mindcv_hrnet.errors import UserError
@@ -58,6 +59,16 @@ PUBLISHED = {"hrnet_w32": (80.64, 95.44), "hrnet_w48": (81.19, 95.69)}
 """Top-1 and top-5 in percent on ImageNet-1K at 224, of the weights that MindCV publishes."""
 
 
+PUBLISHED_AT = {
+    "hrnet_w32": "https://download.mindspore.cn/toolkits/mindcv/hrnet/hrnet_w32-cc4fbd91.ckpt",
+    "hrnet_w48": "https://download.mindspore.cn/toolkits/mindcv/hrnet/hrnet_w48-2e3399cd.ckpt",
+}
+"""Where these weights are. The file's name ends in the first digits of its SHA-256."""
+
+FINEST = "stage4.0.branches.0.0.conv1.weight"
+"""A weight with as many channels as the branch at stride 4."""
+
+
 @dataclass(frozen=True)
 class Description:
     """The size and the published accuracy of a variant with 1000 classes and 3 input channels."""
@@ -77,6 +88,32 @@ class Description:
 def list_models(pretrained: bool = False) -> list[str]:
     """Names that `create_model` takes; with `pretrained`, those for which weights are published."""
     return [name for name in VARIANTS if name in PUBLISHED or not pretrained]
+
+
+def published_at(name: str) -> str:
+    """The address of the published weights of a variant, or an error that says which variants have some."""
+    if name not in PUBLISHED_AT:
+        raise UserError(f"no weights of {name} are published; there are some of {', '.join(PUBLISHED_AT)}")
+    return PUBLISHED_AT[name]
+
+
+def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The variant that has these parameters, by MindCV's names; empty where it is none of them."""
+
+    def count(pattern: str) -> int:
+        numbers = [int(found[1]) for name in shapes if (found := re.match(pattern, name))]
+        return max(numbers, default=-1) + 1
+
+    if FINEST not in shapes:
+        return ""
+    row = (
+        shapes[FINEST][0],
+        count(r"layer1\.(\d+)\."),
+        tuple(count(rf"stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
+        count(r"stage4\.0\.branches\.0\.(\d+)\."),
+    )
+    rows = {name: (spec.width, spec.stage1[0], spec.modules, spec.blocks) for name, spec in VARIANTS.items()}
+    return next((name for name in rows if rows[name] == row), "")
 
 
 def find_spec(name: str) -> Spec:

@@ -91,5 +91,18 @@ def test_checkpoint_of_another_variant(trained, digits, workplace):
     )
     assert outcome.code == 4
     assert "hrnet_w18_small-1.ckpt: does not fit the network" in one_line(outcome)
-    assert "layer1.0.conv1.weight is (32, 64, 1, 1), the network has (64, 64, 1, 1)" in one_line(outcome)
+    assert "layer1.0.conv1.weight is 32x64x1x1, the network has 64x64x1x1" in one_line(outcome)
     assert one_line(outcome).endswith("is --model the variant that wrote it?")
+
+
+def test_resuming_with_another_global_batch_is_refused(trained, workplace):
+    run, _, _ = trained
+    outcome = workplace.run(
+        *("train.py", "-c", run / "config.yaml", "--ckpt_save_dir", run, "--epoch_size", "3", "--batch_size", "16"),
+        *("--resume_opt", "True", "--ckpt_path", run),
+    )
+    assert outcome.code == 5
+    assert one_line(outcome) == (
+        f"error: {run}/hrnet_w18_small-state-2.ckpt: was saved at step 6 after epoch 2, here an epoch has 6 steps; "
+        "resume with the same data set and the same global batch size (batch_size x ranks)"
+    )
