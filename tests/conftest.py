@@ -4,8 +4,12 @@ import os
 
 os.environ.setdefault("GLOG_v", "3")
 
+import mindspore
 import numpy as np
 import pytest
+
+# Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
+mindspore.set_device("CPU")
 
 
 def _tiny_spec():
