@@ -11,7 +11,6 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
 from mindspore.train import Callback
 
 from mindcv_hrnet.checkpoint import RunFolder
@@ -19,7 +18,7 @@ from mindcv_hrnet.cluster import Cluster, sum_over_ranks
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.progress import clock, progress_bar
-from mindcv_hrnet.train_step import TrainStep
+from mindcv_hrnet.train_step import TrainStep, overwrite
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +135,12 @@ class TrainLoss(Callback):
             self._check(float(run_context.original_args().net_outputs.asnumpy()), step)
 
     def on_train_epoch_end(self, run_context: Any) -> None:
-        loss_sum, skipped = self.step.take_totals()
-        totals = sum_over_ranks(np.array([loss_sum], np.float32), self.cluster)
-        updates = max(self.shape.steps_per_epoch - skipped, 1)
-        self.record.train_loss = float(totals[0]) / self.cluster.size / updates
-        self.record.skipped_updates = skipped
+        totals = self.step.take_totals()
+        loss_sum = sum_over_ranks(np.array([totals.loss_sum], np.float32), self.cluster)
+        self.record.train_loss = float(loss_sum[0]) / self.cluster.size / max(totals.updates, 1)
+        self.record.skipped_updates = totals.skipped
         self._check(self.record.train_loss, self.record.step)
-        if skipped == self.shape.steps_per_epoch:
+        if not totals.updates:
             raise RunError(f"every update of epoch {self.record.epoch} overflowed; lower lr or amp_level")
 
     @staticmethod
@@ -157,10 +155,11 @@ class TrainLoss(Callback):
 class EqualStatistics(Callback):
     """Averages batch-norm statistics over the ranks at the end of an epoch: each rank has seen its own images."""
 
-    def __init__(self, network: nn.Cell, cluster: Cluster):
+    def __init__(self, step: TrainStep, cluster: Cluster):
         super().__init__()
         self.cluster = cluster
-        self.statistics = [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+        # the moving averages of the statistics too
+        self.statistics = [p for p in step.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
 
     def on_train_epoch_end(self, run_context: Any) -> None:
         if self.cluster.size == 1:
@@ -169,20 +168,21 @@ class EqualStatistics(Callback):
         mean = sum_over_ranks(np.concatenate(values), self.cluster) / self.cluster.size
         ends = np.cumsum([len(value) for value in values])
         for parameter, value in zip(self.statistics, np.split(mean, ends[:-1]), strict=True):
-            parameter.set_data(ms.Tensor(value.astype(np.float32)))
+            overwrite(parameter, ms.Tensor(value.astype(np.float32)))
 
 
 class Validate(Callback):
-    """Measures the network every `interval` epochs and after the last."""
+    """Measures the network, or its moving average, every `interval` epochs and after the last."""
 
-    def __init__(self, evaluate: Callable[[], Any], interval: int, epochs: int, record: EpochRecord):
+    def __init__(self, evaluate: Callable[[], Any], step: TrainStep, interval: int, epochs: int, record: EpochRecord):
         super().__init__()
-        self.evaluate, self.interval, self.epochs, self.record = evaluate, interval, epochs, record
+        self.evaluate, self.step, self.interval, self.epochs, self.record = evaluate, step, interval, epochs, record
 
     def on_train_epoch_end(self, run_context: Any) -> None:
         if self.record.epoch % self.interval and self.record.epoch != self.epochs:
             return
-        result = self.evaluate()
+        with self.step.averaged():
+            result = self.evaluate()
         self.record.top1, self.record.top5, self.record.val_loss = result.top1, result.top5, result.loss
         logger.info("epoch %d/%d  %s", self.record.epoch, self.epochs, result)
 
@@ -212,13 +212,13 @@ def _cell(value: Any) -> str:
 class SaveCheckpoint(Callback):
     """Weights and state every `ckpt_save_interval` epochs and after the last."""
 
-    def __init__(self, folder: RunFolder, network: nn.Cell, step: TrainStep, epochs: int, record: EpochRecord):
+    def __init__(self, folder: RunFolder, step: TrainStep, epochs: int, record: EpochRecord):
         super().__init__()
-        self.folder, self.network, self.step, self.epochs, self.record = folder, network, step, epochs, record
+        self.folder, self.step, self.epochs, self.record = folder, step, epochs, record
 
     def on_train_epoch_end(self, run_context: Any) -> None:
         record = self.record
         if record.epoch % self.folder.train.ckpt_save_interval and record.epoch != self.epochs:
             return
-        path = self.folder.save(self.network, self.step, record.epoch, record.step, record.top1)
+        path = self.folder.save(self.step.weights(), self.step, record.epoch, record.step, record.top1)
         logger.info("epoch %d/%d  train loss %.4f  saved %s", record.epoch, self.epochs, record.train_loss, path)

@@ -2,9 +2,9 @@
 
     config.yaml            the resolved recipe; pass it back with -c
     metrics.csv            one row per epoch
-    NAME-EPOCH.ckpt        network weights, nothing else
+    NAME-EPOCH.ckpt        network weights, nothing else; with `ema` their moving average, which was validated too
     NAME-best.ckpt         weights of the best validated epoch
-    NAME-state-EPOCH.ckpt  weights, optimizer and loss scale of the newest epoch, to resume from
+    NAME-state-EPOCH.ckpt  weights, averages, optimizer, loss scale of the newest epoch, to resume from
     manifest.json          epoch, step and score of each file, class names; written last
 
 Every write is atomic, and a file is deleted only after a manifest that does not name it is in place.
@@ -13,7 +13,7 @@ Every write is atomic, and a file is deleted only after a manifest that does not
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,13 @@ class RunFolder:
         if self.manifest.model != model:
             raise RunError(f"{folder}: holds a run of {self.manifest.model}, not of {model}; choose another folder")
 
-    def save(self, network: nn.Cell, step_cell: nn.Cell, epoch: int, step: int, top1: float | None) -> Path:
+    def save(self, weights: Mapping[str, Any], step_cell: nn.Cell, epoch: int, step: int, top1: float | None) -> Path:
         """Write weights and state after `epoch` (counted from 1) and `step`; returns the weights' path."""
         name = self.manifest.model
         entry = Checkpoint(f"{name}-{epoch}.ckpt", epoch, step, top1)
         state = f"{name}-state-{epoch}.ckpt"
         path = self.folder / entry.file
-        write_atomically(path, lambda file: _save(network.parameters_dict(), file))
+        write_atomically(path, lambda file: _save(weights, file))
         write_atomically(self.folder / state, lambda file: _save(state_of(step_cell), file))
 
         before = self.manifest
@@ -159,7 +159,7 @@ def restore_state(step_cell: nn.Cell, state: Path) -> None:
         parameter.set_data(ms.Tensor(np.array(saved[name])))
 
 
-def _save(parameters: dict[str, Any], path: Path) -> None:
+def _save(parameters: Mapping[str, Any], path: Path) -> None:
     with muted_logging():
         ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
 

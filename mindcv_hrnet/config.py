@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.old_keys import old_names, translate
 from mindcv_hrnet.options import annotations, build_parser, nearest, option, read_option, read_yaml
 from mindcv_hrnet.parts import FREEZABLE, STAGES
 
@@ -26,7 +27,17 @@ VARIANTS = (
     "hrnet_w48",
     "hrnet_w64",
 )
-AMP_LEVELS = ("O0", "O1", "O2", "O3")
+AMP_LEVELS = ("O0", "O1", "O2", "O3", "auto")
+AMP_LAYERS = {"O1": ("Conv2d", "Dense"), "O2": ("Conv2d", "Dense", "BatchNorm2d")}
+
+
+SCHEDULERS = (
+    *("constant", "cosine_decay", "exponential_decay", "step_decay", "multi_step_decay"),
+    *("polynomial_decay", "one_cycle", "cyclic"),
+)
+OPTIMIZERS = (*("sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop", "adagrad", "lamb", "nadam"),)
+# Curves from min_lr to lr and back, which contain their own warm-up
+CYCLES = ("one_cycle", "cyclic")
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class DataConfig:
     num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1)
     batch_size: int = option(128, "images per device and step", low=1)
     drop_remainder: bool = option(True, "drop an incomplete last batch; False: fill it with the epoch's first samples")
-    eval_shuffle: bool = option(False, "shuffle the validation split", unbuilt=True)
+    eval_shuffle: bool = option(False, "validate in a shuffled order; the scores are the same")
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class AugmentationConfig:
         choices=("nearest", "bilinear", "bicubic", "area", "antialias", "pilcubic", "lanczos"),
     )
     auto_augment: str | None = option(None, "policy, such as randaug-m7-mstd0.5")
-    aug_splits: int = option(0, "augmented copies per image", unbuilt=True)
+    aug_splits: int = option(0, "3: view each image three times, the first without auto_augment", choices=(0, 3))
     re_prob: float = option(0.0, "probability of random erasing", low=0, high=1)
     re_scale: tuple[float, float] = option((0.02, 0.33), "random erasing: area range", above=0, high=1)
     re_ratio: tuple[float, float] = option((0.3, 3.3), "random erasing: aspect ratio range", above=0)
@@ -93,7 +104,10 @@ class AugmentationConfig:
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
     cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)
-    aug_repeats: int = option(0, "repeated augmentation", unbuilt=True)
+    mixup_off_epoch: int = option(0, "mix no batch after this many epochs; 0: mix to the end", low=0)
+    aug_repeats: int = option(
+        0, "times that each drawn image comes in a row, on different ranks; an epoch keeps its length", low=0
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,10 @@ class ModelConfig:
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
     val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
-    amp_cast_list: str | None = option(None, "cells that amp_level O1 casts", unbuilt=True)
+    amp_dtype: str = option("fp16", "half precision of both levels", choices=("fp16", "bf16"))
+    amp_cast_list: tuple[str, ...] | None = option(
+        None, "layers, such as [nn.Conv2d, nn.Dense], that amp_level O1 casts and O2 keeps in float32"
+    )
 
 
 @dataclass(frozen=True)
@@ -126,20 +143,20 @@ class TrainConfig:
     )
     keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1)
     resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
-    ema: bool = option(False, "keep an exponential moving average of the weights", unbuilt=True)
-    ema_decay: float = option(0.9999, "decay of the moving average", unbuilt=True)
+    ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
+    ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
     freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
-    gradient_accumulation_steps: int = option(1, "steps whose gradients make one update", unbuilt=True)
+    gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1)
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """How gradients become weights."""
 
-    opt: str = option("adam", "optimizer", choices=("sgd", "momentum", "adam", "adamw"))
-    momentum: float = option(0.9, "momentum of sgd and momentum", low=0, below=1)
+    opt: str = option("adam", "optimizer", choices=OPTIMIZERS)
+    momentum: float = option(0.9, "momentum of sgd, momentum, nesterov and rmsprop", low=0, below=1)
     weight_decay: float = option(1e-6, "weight decay", low=0)
     use_nesterov: bool = option(False, "Nesterov momentum in sgd and momentum")
     weight_decay_filter: str = option(
@@ -147,7 +164,9 @@ class OptimizerConfig:
         "parameters without decay; disable: none, auto: batch norm, norm_and_bias: batch norm and biases",
         choices=("disable", "auto", "norm_and_bias"),
     )
-    eps: float = option(1e-8, "term that keeps the denominator of adam and adamw from zero", above=0)
+    eps: float | None = option(
+        None, "term that keeps the denominator of adaptive optimizers from zero; None: each one's own", above=0
+    )
     layer_decay: float | None = option(
         None, "learning-rate factor of a part to the one above: once in stage4, five times in the stem", above=0, high=1
     )
@@ -158,20 +177,20 @@ class OptimizerConfig:
 class SchedulerConfig:
     """The learning rate at every step."""
 
-    scheduler: str = option(
-        "cosine_decay", "curve after warm-up", choices=("constant", "cosine_decay", "step_decay", "multi_step_decay")
-    )
+    scheduler: str = option("cosine_decay", "curve after warm-up", choices=SCHEDULERS)
     lr: float = option(1e-3, "learning rate after warm-up", above=0)
-    min_lr: float = option(1e-6, "where cosine_decay ends", low=0)
+    min_lr: float = option(1e-6, "where cosine_decay and one_cycle end and cyclic turns", low=0)
     warmup_epochs: int = option(3, "epochs of linear warm-up", low=0)
     warmup_factor: float = option(0.0, "warm-up starts at lr times this", low=0, high=1)
     decay_epochs: int = option(100, "cosine_decay: epochs from lr to min_lr; step_decay: epochs per step", low=1)
-    decay_rate: float = option(0.9, "factor of step_decay and multi_step_decay", above=0, high=1)
+    decay_rate: float = option(
+        0.9, "factor per step or milestone, or per epoch of exponential_decay; power of polynomial_decay", above=0
+    )
     multi_step_decay_milestones: tuple[int, ...] = option(
         (30, 60, 90), "multi_step_decay: epochs after warm-up at which the rate falls", low=1
     )
     lr_epoch_stair: bool = option(False, "change the rate once per epoch instead of every step")
-    num_cycles: int = option(1, "cosine_decay: restarts", low=1)
+    num_cycles: int = option(1, "cosine_decay: cycles, one more than restarts; cyclic: triangles", low=1)
     cycle_decay: float = option(1.0, "cosine_decay: factor on lr at each restart", above=0, high=1)
 
 
@@ -179,7 +198,11 @@ class SchedulerConfig:
 class LossConfig:
     """What is minimised, and how it is scaled for half precision."""
 
-    loss: str = option("CE", "CE: softmax cross entropy, BCE: sigmoid cross entropy per class", choices=("CE", "BCE"))
+    loss: str = option(
+        "CE",
+        "CE: softmax cross entropy, BCE: sigmoid cross entropy per class, asl: asymmetric, JSD: AugMix's, of 3 views",
+        choices=("CE", "BCE", "asl_single_label", "asl_multi_label", "JSD"),
+    )
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, below=1)
     aux_factor: float = option(0.0, "weight of auxiliary outputs; HRNet has none", unbuilt=True)
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
@@ -242,7 +265,7 @@ def option_names() -> list[str]:
 
 def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description: str = "") -> Config:
     """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices."""
-    parser = build_parser(SECTIONS, program, description)
+    parser = build_parser(SECTIONS, program, description, hidden=old_names())
     known, unknown = parser.parse_known_args(list(argv))
     command_line = vars(known)
     for token in unknown:
@@ -253,7 +276,7 @@ def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in ((path, read_yaml(path) if path else {}), ("command line", command_line)):
-        for key, value in layer.items():
+        for key, value in translate(layer, origin or "recipe").items():
             if key not in option_names():
                 raise ConfigError(f"{origin}: unknown key '{key}'{nearest(str(key), option_names())}; see --help")
             values[key], origins[key] = value, origin
@@ -291,10 +314,22 @@ def contradiction(config: Config) -> str:
             f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "
             "lower warmup_epochs or raise epoch_size"
         )
-    if scheduler.scheduler == "cosine_decay" and scheduler.min_lr > scheduler.lr:
+    if scheduler.scheduler in CYCLES and (scheduler.warmup_epochs or scheduler.lr_epoch_stair):
+        key = "warmup_epochs" if scheduler.warmup_epochs else "lr_epoch_stair"
+        value, instead = getattr(scheduler, key), "0" if key == "warmup_epochs" else "False"
+        return (
+            f"{key} is {value}, but scheduler {scheduler.scheduler} rises by itself at every step; set {key} {instead}"
+        )
+    if scheduler.decay_rate > 1 and scheduler.scheduler in ("exponential_decay", "step_decay", "multi_step_decay"):
+        return f"decay_rate {scheduler.decay_rate:g} is above 1: {scheduler.scheduler} would grow; lower decay_rate"
+    if scheduler.scheduler in ("cosine_decay", *CYCLES) and scheduler.min_lr > scheduler.lr:
         return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
-    if config.optimizer.opt in ("sgd", "momentum") and config.optimizer.use_nesterov and not config.optimizer.momentum:
-        return "use_nesterov is True, but momentum is 0; raise momentum"
+    optimizer = config.optimizer
+    if optimizer.use_nesterov and optimizer.opt not in ("sgd", "momentum", "nesterov"):
+        return f"use_nesterov is True, but {optimizer.opt} has no such form; set use_nesterov False, or opt nadam"
+    if (optimizer.use_nesterov or optimizer.opt == "nesterov") and not optimizer.momentum:
+        key = "use_nesterov is True" if optimizer.use_nesterov else "opt is nesterov"
+        return f"{key}, but momentum is 0; raise momentum"
     milestones = scheduler.multi_step_decay_milestones
     if list(milestones) != sorted(set(milestones)):
         return f"multi_step_decay_milestones {list(milestones)} do not rise; sort them"
@@ -317,6 +352,23 @@ def contradiction(config: Config) -> str:
     jitter = augmentation.color_jitter
     if isinstance(jitter, tuple) and len(jitter) not in (3, 4):
         return f"color_jitter has {len(jitter)} values; give one, three or four"
+    layers = config.model.amp_cast_list
+    if layers is not None:
+        accepted = AMP_LAYERS.get(config.model.amp_level, ())
+        if not accepted:
+            return (
+                f"amp_cast_list is for amp_level O1 and O2, amp_level is {config.model.amp_level}; drop amp_cast_list"
+            )
+        wrong = [layer for layer in layers if layer.removeprefix("nn.") not in accepted]
+        if wrong:
+            return (
+                f"amp_cast_list: '{wrong[0]}' is no layer for amp_level {config.model.amp_level}; "
+                f"choices: {', '.join(accepted)}"
+            )
+    if config.loss.loss == "JSD" and not augmentation.aug_splits:
+        return "loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"
+    if augmentation.aug_splits and not (augmentation.auto_augment or jitter):
+        return "aug_splits 3 makes views that auto_augment tells apart, but it is None; name a policy such as augmix"
     if config.loss.loss_scale_type == "fixed":
         return ""
     if config.loss.drop_overflow_update:

@@ -9,7 +9,7 @@ from mindcv_hrnet.data.pipeline import EvalLoader
 from mindcv_hrnet.data.source import Source, class_names_of, open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.evaluator import Evaluation, Evaluator
-from mindcv_hrnet.models import create_model, set_precision
+from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 
@@ -24,7 +24,7 @@ def validate(config: Config) -> Evaluation:
     num_classes = config.model.num_classes or count_classes(parameters, path)
     network = create_model(config.model.model, num_classes, config.model.in_channels)
     fit_weights(network, parameters, path)
-    set_precision(network, config.model.val_amp_level)
+    set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
 
     source = open_validation(config)
     if len(source.class_names) != num_classes:

@@ -13,14 +13,14 @@ from mindcv_hrnet.data.source import class_names_of
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.files import make_folder, write_atomically
 from mindcv_hrnet.mindir import Metadata, load_mindir, write_mindir
-from mindcv_hrnet.models import create_model, set_precision
+from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 # float32 kernels may add in another order after the reload; half precision rounds each time
-TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2}
+TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2, "auto": 2e-2}
 
 
 def export(config: Config) -> Path:
@@ -32,7 +32,7 @@ def export(config: Config) -> Path:
     num_classes = config.model.num_classes or count_classes(parameters, path)
     network = create_model(config.model.model, num_classes, config.model.in_channels)
     fit_weights(network, parameters, path)
-    set_precision(network, config.model.val_amp_level)
+    set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
     network.set_train(False)
 
     metadata = Metadata.of(config, find_class_names(config, num_classes))

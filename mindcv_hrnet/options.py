@@ -256,8 +256,13 @@ class _HelpFormatter(argparse.HelpFormatter):
         return str(action.metavar or "")
 
 
-def build_parser(sections: dict[str, type], program: str, description: str) -> argparse.ArgumentParser:
-    """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`."""
+def build_parser(
+    sections: dict[str, type], program: str, description: str, hidden: Iterable[str] = ()
+) -> argparse.ArgumentParser:
+    """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`.
+
+    `hidden` keys are taken too, but not in the help.
+    """
     parser = Parser(
         formatter_class=_HelpFormatter,
         prog=program,
@@ -280,4 +285,6 @@ def build_parser(sections: dict[str, type], program: str, description: str) -> a
             text += "; not built yet: no other value is accepted" if item.metadata["unbuilt"] else ""
             kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
             group.add_argument(f"--{item.name}", nargs="+", metavar=kind, help=text.replace("%", "%%"))
+    for name in hidden:
+        parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
     return parser

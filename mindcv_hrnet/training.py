@@ -28,7 +28,7 @@ from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
-from mindcv_hrnet.models import create_model, freeze, set_precision
+from mindcv_hrnet.models import HALF, create_model, freeze, set_precision
 from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
 from mindcv_hrnet.published import weights_of
@@ -68,7 +68,13 @@ def train(config: Config) -> Path:
                 f"{shape.steps_per_epoch} steps; resume with the same data set and the same global batch size "
                 "(batch_size x ranks)"
             )
-        schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch)
+        accumulation = config.train.gradient_accumulation_steps
+        if accumulation > shape.steps_per_epoch:
+            raise RunError(
+                f"gradient_accumulation_steps {accumulation} is more than the {shape.steps_per_epoch} steps of an "
+                "epoch; lower it"
+            )
+        schedule = build_schedule(config.scheduler, shape.epochs, shape.steps_per_epoch, accumulation)
         network, step = build_step(config, schedule, cluster)
         if resumed:
             restore_state(step, resumed[0])
@@ -79,18 +85,18 @@ def train(config: Config) -> Path:
 
         record = EpochRecord()
         callbacks = [
-            Progress(shape, schedule, config.system.log_interval, record, cluster),
+            Progress(shape, rate_of_steps(schedule, accumulation), config.system.log_interval, record, cluster),
             TrainLoss(step, shape, record, cluster, config.system.log_interval),
-            EqualStatistics(network, cluster),
+            EqualStatistics(step, cluster),
         ]
         if validation:
             evaluation_loader = EvalLoader(validation, config.data, config.augmentation, *place)
             stack.callback(evaluation_loader.close)
             evaluate = Evaluator(network, evaluation_loader, config.augmentation, cluster)
-            callbacks.append(Validate(evaluate, config.system.val_interval, shape.epochs, record))
+            callbacks.append(Validate(evaluate, step, config.system.val_interval, shape.epochs, record))
         if folder:
             callbacks.append(MetricsFile(folder.folder / "metrics.csv", record, shape.first_epoch))
-            callbacks.append(SaveCheckpoint(folder, network, step, shape.epochs, record))
+            callbacks.append(SaveCheckpoint(folder, step, shape.epochs, record))
         fit(step, loader, callbacks, shape, config)
     if folder:
         best = folder.manifest.best
@@ -98,6 +104,12 @@ def train(config: Config) -> Path:
             "done: %s%s", folder.folder, f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else ""
         )
     return run_folder(config)
+
+
+def rate_of_steps(schedule: np.ndarray, accumulation: int) -> np.ndarray:
+    """The learning rate of every step, out of those of the updates; a rest without an update shows the last."""
+    steps = np.repeat(schedule, accumulation)
+    return np.append(steps, np.repeat(steps[-1:], accumulation - 1))
 
 
 def open_data(config: Config) -> tuple[Config, Source, Source | None]:
@@ -127,7 +139,9 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)
         if not network.trainable_params():
             raise ConfigError(f"freeze {' '.join(config.train.freeze)} leaves nothing to train")
-    set_precision(network, config.model.amp_level)
+    layers = config.model.amp_cast_list
+    kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
+    set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)
     step = TrainStep(network, preprocess, build_loss(config.loss), optimizer, cluster, config.train, config.loss)
@@ -179,6 +193,7 @@ def _announce(
     cluster: Cluster,
 ) -> None:
     """What is about to run, in three lines."""
+    accumulated = config.train.gradient_accumulation_steps
     parameters = sum(p.size for p in network.trainable_params())
     logger.info("%s, %.2f M parameters, %d classes", config.model.model, parameters / 1e6, len(source.class_names))
     used = config.data.num_samples
@@ -188,9 +203,9 @@ def _announce(
         f"{len(validation)} validation images" if validation else "no validation (val_while_train is False)",
     )
     logger.info(
-        "%s x %d (%s), %s mode, amp %s, global batch %d, epochs %d to %d of %d steps",
+        "%s x %d (%s), %s mode, amp %s, global batch %s, epochs %d to %d of %d steps",
         *(cluster.device, cluster.size, cluster.launcher, ("graph", "PyNative")[config.system.mode]),
-        *(config.model.amp_level, shape.global_batch_size),
+        *(config.model.amp_level, f"{shape.global_batch_size}{f' x {accumulated} accumulated' * (accumulated > 1)}"),
         *(shape.first_epoch + 1, shape.epochs, shape.steps_per_epoch),
     )
     if config.train.dataset_sink_mode and cluster.device == "CPU":

@@ -10,6 +10,7 @@ import pytest
 from mindcv_hrnet.checkpoint import Checkpoint, Manifest, RunFolder, find_state, restore_state, state_of
 from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.weights import read_checkpoint
 
 CLASSES = ["ant", "bée", "cat"]
 ADAMW = {"opt": "adamw", "weight_decay": 0.1}
@@ -24,7 +25,7 @@ def run(tmp_path, linear_step):
         step = linear_step(optimizer=ADAMW)
 
         def save(epoch, score):
-            return folder.save(step.scaled_loss.network, step, epoch, 10 * epoch, score)
+            return folder.save(step.weights(), step, epoch, 10 * epoch, score)
 
         for epoch, score in enumerate(scores, start=1):
             assert save(epoch, score) == tmp_path / "run" / f"tiny-{epoch}.ckpt"
@@ -161,19 +162,33 @@ def test_a_full_disk_leaves_the_epochs_before(run, capfd):
 
 
 @pytest.mark.parametrize("scale", ["fixed", "dynamic"])
-@pytest.mark.parametrize("optimizer", [ADAMW, {"opt": "momentum", "momentum": 0.9}, {"opt": "adam"}], ids=repr)
-def test_a_resumed_run_takes_the_same_steps(tmp_path, linear_step, linear_batch, optimizer, scale):
-    rates = np.linspace(0.1, 0.01, 12)
-    settings = {"optimizer": optimizer, "rates": rates, "loss": {"loss_scale": 64.0, "loss_scale_type": scale}}
+@pytest.mark.parametrize(
+    ("optimizer", "train"),
+    [
+        (ADAMW, {}),
+        ({"opt": "momentum", "momentum": 0.9}, {"ema": True, "ema_decay": 0.5}),
+        ({"opt": "adam"}, {"gradient_accumulation_steps": 3}),
+        ({"opt": "lamb"}, {}),
+        ({"opt": "nadam"}, {}),
+    ],
+    ids=repr,
+)
+def test_a_resumed_run_takes_the_same_steps(tmp_path, linear_step, linear_batch, optimizer, train, scale):
+    settings = {"optimizer": optimizer, "train": train, "rates": np.linspace(0.1, 0.01, 12)}
+    settings["loss"] = {"loss_scale": 64.0, "loss_scale_type": scale}
     first, second = linear_step(**settings), linear_step(**settings)
     for seed in (0, 1, 2, None) if scale == "dynamic" else (0, 1, 2, 3):
         first(*linear_batch(seed))
     first.take_totals()
-    RunFolder(tmp_path, "tiny", CLASSES, TrainConfig()).save(first.scaled_loss.network, first, 1, 4, None)
+    RunFolder(tmp_path, "tiny", CLASSES, TrainConfig()).save(first.weights(), first, 1, 4, None)
     path, newest = find_state(str(tmp_path))
+    if train.get("ema"):
+        saved = read_checkpoint(str(tmp_path / "tiny-1.ckpt"))
+        np.testing.assert_array_equal(saved["weight"], first.weights()["weight"].asnumpy())
+        assert np.abs(saved["weight"] - first.trainable[0].asnumpy()).max() > 1e-7
     assert (path.name, newest) == ("tiny-state-1.ckpt", Checkpoint("tiny-1.ckpt", 1, 4, None))
     restore_state(second, path)
-    assert float(second.loss_scale.asnumpy()) == (32.0 if scale == "dynamic" else 64.0)
+    assert float(second.loss_scale.asnumpy()) == first.loss_scale.asnumpy()
     for seed in (4, 5, 6):
         first(*linear_batch(seed))
         second(*linear_batch(seed))

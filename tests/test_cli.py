@@ -87,7 +87,11 @@ def test_help_of_each_command(job, capsys):
             2,
             "no.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml",
         ),
-        (["train", "--ema", "True"], 2, "command line: ema: 'True' is not supported yet; leave it at False"),
+        (
+            ["train", "--drop_path_rate", "0.1"],
+            2,
+            "command line: drop_path_rate: '0.1' is not supported yet; leave it at None",
+        ),
         (["train", "-c", RECIPE, "--data_dir", "no"], 3, "{cwd}/no: no such folder; set data_dir to your data set"),
         (["validate", "-c", RECIPE], 4, "ckpt_path is empty; pass --ckpt_path FILE"),
         (["validate", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"),

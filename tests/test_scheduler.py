@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet.config import SchedulerConfig, parse_config
+from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.scheduler import build_schedule
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs/hrnet/hrnet_w32_ascend.yaml"
@@ -17,6 +18,10 @@ MULTI = SchedulerConfig(
     scheduler="multi_step_decay", lr=0.4, warmup_epochs=2, decay_rate=0.1, multi_step_decay_milestones=(1, 4)
 )
 CONSTANT = SchedulerConfig(scheduler="constant", lr=0.4, warmup_epochs=2)
+EXPONENTIAL = SchedulerConfig(scheduler="exponential_decay", lr=0.4, warmup_epochs=2, decay_rate=0.5)
+POLYNOMIAL = SchedulerConfig(scheduler="polynomial_decay", lr=0.4, warmup_epochs=2, decay_rate=2.0)
+ONE_CYCLE = SchedulerConfig(scheduler="one_cycle", lr=0.4, min_lr=0.002, warmup_epochs=0)
+CYCLIC = SchedulerConfig(scheduler="cyclic", lr=0.4, min_lr=0.002, warmup_epochs=0)
 
 
 def falling(lr, min_lr, progress):
@@ -53,22 +58,34 @@ def test_published_recipe():
         (STEP, {0: 0.0, 9: 0.36, 10: 0.4, 24: 0.4, 25: 0.2, 39: 0.2}),
         (MULTI, {0: 0.0, 9: 0.36, 10: 0.4, 14: 0.4, 15: 0.04, 29: 0.04, 30: 0.004, 39: 0.004}),
         (CONSTANT, {0: 0.0, 9: 0.36, 10: 0.4, 25: 0.4, 39: 0.4}),
+        (EXPONENTIAL, {0: 0.0, 9: 0.36, 10: 0.4, 11: 0.4 * 0.5**0.2, 25: 0.05, 39: 0.4 * 0.5**5.8}),
+        (POLYNOMIAL, {0: 0.0, 9: 0.36, 10: 0.4, 25: 0.1, 39: 0.4 / 900}),
+        # torch.optim.lr_scheduler.OneCycleLR(total_steps=40, final_div_factor=8) and CyclicLR(step_size_up=20 and 10)
+        (ONE_CYCLE, {0: 0.016, 1: 0.023777349066, 5: 0.180675551052, 11: 0.4, 12: 0.398748729769}),
+        (ONE_CYCLE, {20: 0.306874383227, 30: 0.095125616773, 39: 0.002}),
+        (replace(ONE_CYCLE, min_lr=0.0), {0: 0.016, 11: 0.4, 39: 0.0}),
+        (CYCLIC, {0: 0.002, 1: 0.0219, 10: 0.201, 11: 0.2209, 20: 0.4, 30: 0.201, 39: 0.0219}),
+        (replace(CYCLIC, num_cycles=2), {0: 0.002, 1: 0.0418, 10: 0.4, 11: 0.3602, 20: 0.002, 30: 0.4, 39: 0.0418}),
     ],
     ids=lambda value: getattr(value, "scheduler", None),
 )
 def test_golden_values(config, expected):
     rates = build_schedule(config, 8, 5)
     assert rates.shape == (40,)
-    assert {step: float(rates[step]) for step in expected} == pytest.approx(expected, rel=1e-6)
+    assert {step: float(rates[step]) for step in expected} == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
-@pytest.mark.parametrize("config", [COSINE, STEP, MULTI, CONSTANT], ids=lambda config: config.scheduler)
+@pytest.mark.parametrize(
+    "config", [COSINE, STEP, MULTI, CONSTANT, EXPONENTIAL, POLYNOMIAL], ids=lambda config: config.scheduler
+)
 def test_every_step_without_and_with_stairs(config):
     curves = {
         "cosine_decay": lambda epoch: falling(0.4, 0.04, epoch / 6),
         "step_decay": lambda epoch: 0.4 * 0.5 ** (int(epoch) // 3),
         "multi_step_decay": lambda epoch: 0.4 * 0.1 ** ((epoch >= 1) + (epoch >= 4)),
         "constant": lambda epoch: 0.4,
+        "exponential_decay": lambda epoch: 0.4 * 0.5**epoch,
+        "polynomial_decay": lambda epoch: 0.4 * (1 - epoch / 6) ** 2,
     }
     curve = curves[config.scheduler]
     for stair in (False, True):
@@ -109,3 +126,16 @@ def test_a_curve_that_outlasts_the_run_is_told(caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "warmup_epochs 2 + decay_epochs 6 x num_cycles 1 outlast epoch_size 7: the rate will not reach min_lr"
     ]
+
+
+@pytest.mark.parametrize("config", [COSINE, STEP, MULTI, POLYNOMIAL, ONE_CYCLE, CYCLIC], ids=lambda c: c.scheduler)
+def test_accumulated_steps_follow_the_curve_of_the_large_batch(config):
+    large = build_schedule(config, 8, 5)
+    np.testing.assert_array_equal(build_schedule(config, 8, 10, accumulation=2), large)
+    # 45 steps make 22 updates, the last step waits for an update that does not come
+    assert build_schedule(replace(COSINE, warmup_epochs=0), 9, 5, accumulation=2).shape == (22,)
+
+
+def test_more_cycles_than_updates_allow():
+    with pytest.raises(RunError, match=r"^cyclic: 4 updates are too few for num_cycles 3; lower num_cycles$"):
+        build_schedule(replace(CYCLIC, num_cycles=3), 4, 1)

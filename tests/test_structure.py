@@ -13,9 +13,9 @@ PACKAGE = "mindcv_hrnet"
 # From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
 LAYERS = (
     {"errors"},
-    {"options", "files", "parts"},
+    {"options", "files", "parts", "old_keys"},
     {"config"},
-    {"cluster"},
+    {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
     {"train_step", "checkpoint", "evaluator", "mindir", "published"},
     {"callbacks"},

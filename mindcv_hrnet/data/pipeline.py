@@ -13,9 +13,9 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from mindcv_hrnet.config import AugmentationConfig, DataConfig
-from mindcv_hrnet.data.auto_augment import build_policy
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.device_draws import draw_erase, draw_mix, erase_draws, fill_with_noise
+from mindcv_hrnet.data.policies import build_policy
 from mindcv_hrnet.data.randomness import Purpose, generator, uniforms
 from mindcv_hrnet.data.reading import PatientReader
 from mindcv_hrnet.data.sampler import EvalSampler, TrainSampler
@@ -37,7 +37,10 @@ DAMAGED_SHARE = 0.01
 
 
 class TrainBatch(NamedTuple):
-    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights."""
+    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights.
+
+    With several views of each image N is batch_size times as many: first view of all, second view of all, and so on.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -119,7 +122,8 @@ class TrainLoader(_Loader[TrainBatch]):
         )
         self.steps_per_epoch = self.sampler.steps_per_epoch
         self.transform = build_train_transform(augmentation)
-        self._draws = self.transform.draws + erase_draws(augmentation.re_max_attempts)
+        self._views = self.transform.views
+        self._draws = self.transform.draws + self._views * erase_draws(augmentation.re_max_attempts)
         self._damaged = _DamagedFiles(source)
         self._order = lru_cache(maxsize=2)(self.sampler.order)
         end = None if epochs is None else epochs * self.steps_per_epoch
@@ -139,9 +143,9 @@ class TrainLoader(_Loader[TrainBatch]):
         return uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
 
     def example(self) -> TrainBatch:
-        n = self._shape[0]
+        n = self._shape[0] * self._views
         return TrainBatch(
-            images=np.zeros(self._shape, np.uint8),
+            images=np.zeros((n, *self._shape[1:]), np.uint8),
             labels=np.zeros(n, np.int32),
             erase=np.zeros((n, 4), np.int32),
             mix=np.zeros((n, 5), np.float32),
@@ -151,31 +155,36 @@ class TrainLoader(_Loader[TrainBatch]):
         epoch, step = divmod(position, self.steps_per_epoch)
         entries = self.entries(epoch, step)
         a, batch = self.augmentation, self.example()
-        batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, a.cutmix_prob)
+        probability = 0.0 if a.mixup_off_epoch and epoch >= a.mixup_off_epoch else a.cutmix_prob
+        batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, probability)
         rows = chunks(len(entries), self._ahead.workers)
         return batch, [partial(self._fill, epoch, entries, batch, part) for part in rows]
 
     def _fill(self, epoch: int, entries: np.ndarray, batch: TrainBatch, rows: range) -> None:
         a = self.augmentation
+        count = len(entries)
         for row in rows:
-            entry, image = int(entries[row]), batch.images[row]
+            entry, places = int(entries[row]), range(row, count * self._views, count)
             drawn = self.uniforms(epoch, entry)
-            batch.labels[row] = self._load(entry % len(self.source), drawn, image)
-            if a.re_prob:
-                rest = drawn[self.transform.draws :]
-                box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
-                if a.re_value == "random":
-                    noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry)
-                    fill_with_noise(image, box, noise, a.mean, a.std)
-                else:
-                    batch.erase[row] = box
+            label = self._load(entry % len(self.source), drawn, [batch.images[place] for place in places])
+            for view, place in enumerate(places):
+                batch.labels[place] = label
+                # the first of several views stays as it is
+                if a.re_prob and (view or self._views == 1):
+                    rest = drawn[self.transform.draws + view * erase_draws(a.re_max_attempts) :]
+                    box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
+                    if a.re_value == "random":
+                        noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry, view)
+                        fill_with_noise(batch.images[place], box, noise, a.mean, a.std)
+                    else:
+                        batch.erase[place] = box
 
-    def _load(self, index: int, drawn: list[float], image: np.ndarray) -> int:
-        """Fill `image` and return its label; of another sample, if this one cannot be used."""
+    def _load(self, index: int, drawn: list[float], views: list[np.ndarray]) -> int:
+        """Fill `views` and return its label; of another sample, if this one cannot be used."""
         candidate, others = index, None
         while True:
             try:
-                self.transform(self._read(candidate), drawn, image)
+                self.transform(self._read(candidate), drawn, *views)
                 return int(self.source.labels[candidate])
             except (UnreadableImage, OSError) as error:
                 self._damaged.note(candidate, error)
@@ -200,6 +209,8 @@ class EvalLoader(_Loader[EvalBatch]):
     ) -> None:
         self.sampler = EvalSampler(len(source), data.batch_size, rank, size)
         self.steps = self.sampler.steps
+        draw = generator(0, Purpose.ORDER)
+        self._order = draw.permutation(len(source)) if data.eval_shuffle else np.arange(len(source))
         self._transform = build_eval_transform(augmentation)
         super().__init__(source, data, augmentation.image_resize, in_channels, end=self.steps)
 
@@ -214,7 +225,8 @@ class EvalLoader(_Loader[EvalBatch]):
         return EvalBatch(np.zeros(self._shape, np.uint8), np.zeros(n, np.int32), np.zeros(n, bool))
 
     def _start(self, position: int) -> Started[EvalBatch]:
-        samples, valid = self.sampler.batch(position)
+        places, valid = self.sampler.batch(position)
+        samples = self._order[places]
         batch = self.example()
         batch.labels[:], batch.valid[:] = self.source.labels[samples], valid
         rows = chunks(len(valid), self._ahead.workers)
@@ -243,7 +255,7 @@ def build_train_transform(augmentation: AugmentationConfig) -> TrainTransform:
     elif a.color_jitter:
         augment = ColorJitter(a.color_jitter)
     crop = RandomCrop(a.image_resize, a.scale, a.ratio, method)
-    return TrainTransform(crop, a.hflip, a.vflip, augment)
+    return TrainTransform(crop, a.hflip, a.vflip, augment, views=max(1, a.aug_splits))
 
 
 def build_eval_transform(augmentation: AugmentationConfig) -> EvalTransform:

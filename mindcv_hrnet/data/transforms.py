@@ -308,31 +308,44 @@ class TrainTransform:
     """Encoded image -> (channels, size, size) uint8: random crop, flips with the given probabilities, `augment`.
 
     `draws` uniforms decide everything: the crop's come first, then two for the flips, then those of `augment`. So
-    switching one step on or off leaves the others' choices as they are.
+    switching one step on or off leaves the others' choices as they are. With several `views` the first one is not
+    augmented, and each of the others draws for itself; crop and flips are the same.
     """
 
-    def __init__(self, crop: RandomCrop, hflip: float, vflip: float, augment: Augmentation | None = None) -> None:
-        self.crop, self.hflip, self.vflip, self.augment = crop, hflip, vflip, augment
-        self.draws = crop.draws + 2 + (augment.draws if augment else 0)
+    def __init__(
+        self, crop: RandomCrop, hflip: float, vflip: float, augment: Augmentation | None = None, views: int = 1
+    ) -> None:
+        self.crop, self.hflip, self.vflip, self.augment, self.views = crop, hflip, vflip, augment, views
+        self.draws = crop.draws + 2 + (augment.draws * max(1, views - 1) if augment else 0)
 
-    def __call__(self, data: bytes, uniforms: Sequence[float], out: np.ndarray) -> None:
-        """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
-        *_, (_, _, image) = self.steps(data, uniforms)
-        store(image, out)
+    def __call__(self, data: bytes, uniforms: Sequence[float], *outs: np.ndarray) -> None:
+        """Write the image into `outs`, one (3 or 1, size, size) uint8 per view. Raises UnreadableImage."""
+        *_, (_, _, image) = self._placed(data, uniforms)
+        rest = uniforms[self.crop.draws + 2 : self.draws]
+        for view, out in enumerate(outs, start=1 if self.views == 1 else 0):
+            augmented = image
+            if self.augment and view:
+                augmented = self.augment(image, rest[(view - 1) * self.augment.draws :])
+            store(augmented, out)
 
     def steps(self, data: bytes, uniforms: Sequence[float]) -> Iterator[Step]:
-        """(operation, its strength, result) one by one, from the crop on."""
+        """(operation, its strength, result) one by one, from the crop on; of several views the first augmented one."""
+        for step in self._placed(data, uniforms):
+            yield step
+        if self.augment:
+            yield from self.augment.steps(step[2], uniforms[self.crop.draws + 2 : self.draws])
+
+    def _placed(self, data: bytes, uniforms: Sequence[float]) -> Iterator[Step]:
+        """The steps that all views share."""
         image = self.crop(data, uniforms)
         yield "crop", 1.0, image
-        horizontal, vertical, *rest = uniforms[self.crop.draws : self.draws]
+        horizontal, vertical = uniforms[self.crop.draws : self.crop.draws + 2]
         if horizontal < self.hflip:
             image = cv2.flip(image, 1)
             yield "hflip", 1.0, image
         if vertical < self.vflip:
             image = cv2.flip(image, 0)
             yield "vflip", 1.0, image
-        if self.augment:
-            yield from self.augment.steps(image, rest)
 
 
 class EvalTransform:

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from mindcv_hrnet.models.factory import create_model
     from mindcv_hrnet.models.freezing import freeze
     from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-    from mindcv_hrnet.models.precision import set_precision
+    from mindcv_hrnet.models.precision import HALF, set_precision
 
 __all__ = [
+    "HALF",
     "VARIANTS",
     "Description",
     "HRNet",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "HALF": "precision",
     "HRNet": "hrnet",
     "HRNetFeatures": "hrnet",
     "create_model": "factory",

@@ -6,6 +6,7 @@ themselves are told what to compute in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mindspore as ms
@@ -15,10 +16,15 @@ from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.hrnet import Trunk
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense
 
-LEVELS = ("O0", "O1", "O2", "O3")
+LEVELS = ("O0", "O1", "O2", "O3", "auto")
+# What a cast list may name, by MindSpore's names of such layers
+KINDS = {Conv2d: "Conv2d", Dense: "Dense", BatchNorm: "BatchNorm2d"}
+
+# Half precisions as recipes name them
+HALF = {"fp16": ms.float16, "bf16": ms.bfloat16}
 
 
-class _InHalf(nn.Cell):
+class _InOther(nn.Cell):
     """A convolution or matrix product computed in `dtype`; gives back the dtype of its first operand."""
 
     def __init__(self, plain: ops.Primitive, dtype: Any) -> None:
@@ -46,13 +52,18 @@ class _InFloat32(nn.Cell):
         return (self.cast(outputs[0], x.dtype),)
 
 
-def set_precision(network: nn.Cell, level: str = "O0", dtype: Any = ms.float16) -> nn.Cell:
+def set_precision(
+    network: nn.Cell, level: str = "O0", dtype: Any = ms.float16, cast_list: Sequence[str] | None = None
+) -> nn.Cell:
     """Tells every layer of `network` what to compute in, and returns the network.
 
     O0: everything in float32. O1: convolutions and dense layers in `dtype`, all that flows between layers in float32.
     O2: everything in `dtype` but the batch normalisations. O3: those too, where their kernel takes `dtype`; it then
     reads and writes half precision, and still gathers its statistics in float32. Parameters, moving statistics and
-    whatever leaves the network are float32 at every level.
+    whatever leaves the network are float32 at every level. auto: what MindSpore's lists of operators come to here, O2.
+
+    `cast_list` names kinds of layers, of KINDS, for O1 to compute in `dtype`, or for O2 to compute in float32, instead
+    of those above.
 
     The level can be changed at any time, but a larger cell that holds the network and has been compiled already keeps
     its graph.
@@ -64,16 +75,18 @@ def set_precision(network: nn.Cell, level: str = "O0", dtype: Any = ms.float16) 
     if level != "O0" and dtype == ms.bfloat16 and ms.get_context("device_target") == "CPU":
         raise UserError("MindSpore's CPU kernels do not take bfloat16: use float16, level O0, or another device")
 
-    half_products = level == "O1"
+    level = "O2" if level == "auto" else level
+    listed = set({"O1": ("Conv2d", "Dense"), "O2": ("BatchNorm2d",)}.get(level, ()) if cast_list is None else cast_list)
     # BatchNorm takes float16 and float32 on every device, bfloat16 on none.
-    float32_norms = level == "O2" or (level == "O3" and dtype == ms.bfloat16)
+    float32_norms = (level == "O2" and "BatchNorm2d" in listed) or (level in ("O2", "O3") and dtype == ms.bfloat16)
     for _, cell in network.cells_and_names():
         if isinstance(cell, Trunk):
             cell.enter.dtype = dtype if level in ("O2", "O3") else ms.float32
         elif isinstance(cell, (Conv2d, Dense)):
             name = "convolve" if isinstance(cell, Conv2d) else "multiply"
             plain = _plain(getattr(cell, name))
-            _replace(cell, name, _InHalf(plain, dtype) if half_products else plain)
+            own = dtype if level == "O1" else ms.float32
+            _replace(cell, name, _InOther(plain, own) if KINDS[type(cell)] in listed else plain)
         elif isinstance(cell, BatchNorm):
             for name in ("normalise_batch", "normalise"):
                 plain = _plain(getattr(cell, name))
@@ -84,7 +97,7 @@ def set_precision(network: nn.Cell, level: str = "O0", dtype: Any = ms.float16) 
 
 
 def _plain(operation: Any) -> Any:
-    return operation.plain if isinstance(operation, (_InHalf, _InFloat32)) else operation
+    return operation.plain if isinstance(operation, (_InOther, _InFloat32)) else operation
 
 
 def _replace(layer: nn.Cell, name: str, operation: Any) -> None:

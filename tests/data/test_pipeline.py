@@ -86,6 +86,52 @@ def test_the_union_over_ranks_is_the_same(folder, sections):
     assert len(one) == 16 and images(2) == one and images(4) == one and images(8) == one
 
 
+def test_three_views_of_each_image(folder, sections):
+    source = ImageFolder(folder({"a": 6, "b": 6}))
+    recipe = dict(auto_augment="randaug-m9-n2", re_prob=1.0)
+    batches = []
+    for extra in (dict(aug_splits=3, **recipe), dict(color_jitter=None)):
+        loader = TrainLoader(source, *sections(**extra), seed=5)
+        batches.append(next(loader.batches(0)))
+        loader.close()
+    views, plain = batches
+    assert views.images.shape == (12, 3, 32, 32) and views.labels.tolist() == 3 * plain.labels.tolist()
+    first, second, third = np.split(views.images, 3)
+    np.testing.assert_array_equal(first, plain.images)
+    assert (second != first).any() and (third != first).any() and (third != second).any()
+    assert not views.erase[:4].any() and views.erase[4:].any(1).all() and (views.erase[4:8] != views.erase[8:]).any()
+
+
+def test_mixing_stops_after_an_epoch(folder, sections):
+    source = ImageFolder(folder({"a": 4, "b": 4}))
+    loader = TrainLoader(source, *sections(mixup=0.5, mixup_off_epoch=2), seed=5)
+    mixed = [[bool((batch.mix[:, 4] < 1).all()) for batch in loader.batches(epoch)] for epoch in range(4)]
+    loader.close()
+    assert mixed == [[True, True], [True, True], [False, False], [False, False]]
+
+
+def test_repeated_augmentation_shows_an_image_several_times(folder, sections):
+    source = ImageFolder(folder({"a": 8, "b": 8}))
+    loader = TrainLoader(source, *sections(aug_repeats=2, color_jitter=None), seed=5)
+    entries = [loader.sampler.batch(loader.sampler.order(0), step) for step in range(4)]
+    loader.close()
+    seen = np.concatenate(entries)
+    assert (seen[::2] % 16 == seen[1::2] % 16).all() and len(set(seen)) == 16 and len(set(seen % 16)) == 8
+
+
+def test_validation_in_a_shuffled_order_has_the_same_images(folder, sections):
+    source = ImageFolder(folder({"a": 5, "b": 6}))
+
+    def rows(**values):
+        loader = EvalLoader(source, *sections(**values))
+        seen = [digest(row) for b in loader for row in zip(b.images, b.labels, b.valid, strict=True) if row[2]]
+        loader.close()
+        return seen
+
+    plain, shuffled = rows(), rows(eval_shuffle=True)
+    assert plain != shuffled and sorted(plain) == sorted(shuffled) and len(plain) == 11
+
+
 def test_jumping_costs_nothing(folder, sections):
     loader = TrainLoader(ImageFolder(folder({"a": 9, "b": 8})), *sections(), seed=5)
     start = time.perf_counter()

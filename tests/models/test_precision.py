@@ -96,11 +96,20 @@ def test_graph_mode_runs_the_network_at_o2(tiny_spec, images):
         ("O1", ms.float16, ms.float32, ms.float32),
         ("O2", ms.float16, ms.float32, ms.float16),
         ("O3", ms.float16, ms.float16, ms.float16),
+        ("auto", ms.float16, ms.float32, ms.float16),
+        # with a cast list
+        ("O1-", ms.float32, ms.float32, ms.float32),
+        ("O1-Conv2d-Dense", ms.float16, ms.float32, ms.float32),
+        ("O2-", ms.float16, ms.float16, ms.float16),
+        ("O2-Conv2d-Dense", ms.float32, ms.float16, ms.float16),
+        ("O2-Conv2d-Dense-BatchNorm2d", ms.float32, ms.float32, ms.float16),
     ],
 )
 def test_what_each_level_computes_in(tiny_spec, images, monkeypatch, level, product, norm, between):
     """Seen from the inputs of the primitives and layers, not from how they are wired."""
-    network = set_precision(HRNet(tiny_spec, num_classes=5), level).set_train(False)
+    level, *listed = level.split("-")
+    cast_list = [kind for kind in listed if kind] if listed else None
+    network = set_precision(HRNet(tiny_spec, num_classes=5), level, cast_list=cast_list).set_train(False)
     products, norms, flowing = set(), set(), set()
 
     def spy(kind, seen):

@@ -1,0 +1,134 @@
+"""Policies beside RandAugment: their operations against Pillow, their draws against their tables."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from mindcv_hrnet.data.auto_augment import OPERATIONS, Canvas
+from mindcv_hrnet.data.policies import AUGMIX, OTHER_OPERATIONS, TABLES, WIDE, build_policy
+from mindcv_hrnet.data.randomness import Purpose, uniforms
+from mindcv_hrnet.errors import ConfigError
+
+FILL = (124, 116, 104)
+RECIPE, PAPER = Canvas(FILL, cv2.INTER_LINEAR), Canvas(FILL, cv2.INTER_LINEAR, canonical=True)
+
+
+@pytest.fixture
+def image(photos):
+    return cv2.resize(photos[0], (224, 224), interpolation=cv2.INTER_AREA)
+
+
+def transform(image, matrix):
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=FILL)
+
+
+# At half of the largest strength and sign 1, as the papers and as MindCV have them
+WIDE_AT_HALF = {
+    "AutoContrast": ImageOps.autocontrast,
+    "Equalize": ImageOps.equalize,
+    "Invert": ImageOps.invert,
+    "Rotate": lambda p: p.rotate(67.5, Image.BILINEAR, fillcolor=FILL),
+    "Posterize": lambda p: ImageOps.posterize(p, 5),
+    "Solarize": lambda p: ImageOps.solarize(p, 127),
+    "Color": lambda p: ImageEnhance.Color(p).enhance(1.005),
+    "Contrast": lambda p: ImageEnhance.Contrast(p).enhance(1.005),
+    "Brightness": lambda p: ImageEnhance.Brightness(p).enhance(1.005),
+    "Sharpness": lambda p: ImageEnhance.Sharpness(p).enhance(1.005),
+    "ShearX": lambda p: transform(p, (1, -0.495, 0.495 * 112, 0, 1, 0)),
+    "ShearY": lambda p: transform(p, (1, 0, 0, -0.495, 1, 0.495 * 112)),
+    "TranslateX": lambda p: transform(p, (1, 0, -16, 0, 1, 0)),
+    "TranslateY": lambda p: transform(p, (1, 0, 0, 0, 1, -16)),
+}
+MINDCV_AT_HALF = {
+    "Posterize": lambda p: ImageOps.posterize(p, 3),
+    "ShearX": lambda p: transform(p, (1, -0.00864, 0.00864 * 112, 0, 1, 0)),
+    "ShearY": lambda p: transform(p, (1, 0, 0, -0.00864, 1, 0.00864 * 112)),
+    "TranslateX": lambda p: transform(p, (1, 0, -16.8, 0, 1, 0)),
+    "TranslateY": lambda p: transform(p, (1, 0, 0, 0, 1, -16.8)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_operations(name, image):
+    for canvas, twins in ((PAPER, WIDE_AT_HALF), (RECIPE, {**WIDE_AT_HALF, **MINDCV_AT_HALF})):
+        ours = WIDE[name](image, 0.5, 1, canvas)
+        assert np.abs(ours.astype(int) - np.asarray(twins[name](Image.fromarray(image)), int)).mean() <= 1
+
+
+def test_operations_of_autoaugment_and_three_augment(image):
+    photo = Image.fromarray(image)
+    twins = [
+        (OTHER_OPERATIONS["PosterizeOriginal"](image, 8, 1, PAPER), ImageOps.posterize(photo, 7)),
+        (OTHER_OPERATIONS["PosterizeOriginal"](image, 5, 1, RECIPE), ImageOps.posterize(photo, 2)),
+        (OTHER_OPERATIONS["Desaturate"](image, 10, 1, RECIPE), ImageEnhance.Color(photo).enhance(0)),
+        (OTHER_OPERATIONS["Desaturate"](image, 4, 1, RECIPE), ImageEnhance.Color(photo).enhance(0.3)),
+    ]
+    for ours, pillow in twins:
+        assert np.abs(ours.astype(int) - np.asarray(pillow, int)).mean() <= 1
+    blurred = OTHER_OPERATIONS["GaussianBlur"](image, 10, 1, RECIPE)
+    weights = np.exp(-np.array([1, 0, 1]) / (2 * 2.0**2))
+    weights /= weights.sum()
+    padded = np.pad(image.astype(float), ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    expected = sum(weights[y] * weights[x] * padded[y : y + 224, x : x + 224] for y in range(3) for x in range(3))
+    assert np.abs(blurred - expected).mean() <= 1
+
+
+def test_tables():
+    assert {name: len(table) for name, table in TABLES.items()} == {"autoaug": 25, "autoaugr": 25, "3a": 3}
+    assert TABLES["autoaug"][0] == (("PosterizeOriginal", 0.4, 8.0), ("Rotate", 0.6, 9.0))
+    assert TABLES["autoaugr"][3] == (("PosterizeIncreasing", 0.6, 7.0), ("PosterizeIncreasing", 0.6, 6.0))
+    assert TABLES["autoaug"][18] == (("ShearX", 0.6, 5.0), ("Equalize", 1.0, 9.0))
+    assert TABLES["3a"] == ((("Solarize", 1.0, 5.0),), (("Desaturate", 1.0, 10.0),), (("GaussianBlur", 1.0, 10.0),))
+    used = {name for table in TABLES.values() for row in table for name, _, _ in row}
+    assert used <= set(OPERATIONS) | set(OTHER_OPERATIONS) and set(AUGMIX) <= set(OPERATIONS) and len(WIDE) == 14
+
+
+def draws(text, image, count):
+    policy = build_policy(text, FILL)
+    for index in range(count):
+        yield list(policy.steps(image, uniforms(0, Purpose.SAMPLE, 0, index, policy.draws)))
+
+
+def test_autoaugment_draws_rows_probabilities_and_levels():
+    steps = list(draws("autoaug-mstd0.5", np.zeros((4, 4, 3), np.uint8), 4000))
+    expected = np.mean([sum(probability for _, probability, _ in row) for row in TABLES["autoaug"]])
+    assert np.mean([len(each) for each in steps]) == pytest.approx(expected, abs=0.03)
+    levels = [level for each in steps for name, level, _ in each if name == "Contrast"]
+    assert np.mean(levels) == pytest.approx(8, abs=0.1) and np.std(levels) == pytest.approx(0.5, abs=0.05)
+
+
+def test_three_augment_and_wide_apply_one_operation(image):
+    assert {each[0][0] for each in draws("3a", image, 40)} == {"Solarize", "Desaturate", "GaussianBlur"}
+    steps = list(draws("trivialaugwide", np.zeros((4, 4, 3), np.uint8), 3000))
+    assert {len(each) for each in steps} == {1} and {each[0][0] for each in steps} == set(WIDE)
+    assert np.mean([each[0][1] for each in steps]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_augmix_mixes_the_image_with_its_chains(image):
+    policy = build_policy("augmix-m3-w4-d2-a1", FILL)
+    assert (policy.magnitude, policy.width, policy.depth, policy.alpha) == (3, 4, 2, 1)
+    distances = []
+    for ((_, share, mixed),) in draws("augmix", image, 20):
+        assert mixed.dtype == np.uint8 and 0 < share < 1
+        distances.append((share, np.abs(mixed.astype(int) - image).mean()))
+    by_share = [distance for _, distance in sorted(distances)]
+    assert np.mean(by_share[:10]) < np.mean(by_share[10:]) and min(by_share) < 3
+    assert (policy(image, [0.4]) == policy(image, [0.4])).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "autoaugx",
+            "unknown policy 'autoaugx' in 'autoaugx'; choices: randaug, autoaug, autoaugr, 3a, trivialaugwide",
+        ),
+        ("autoaug-m5", "'m5' in 'autoaug-m5' is no setting with a number; choices: mstd, canonical"),
+        ("augmix-w0", "'augmix-w0': m is 0 to 10, w at least 1, a above 0"),
+    ],
+)
+def test_errors(text, message):
+    with pytest.raises(ConfigError) as error:
+        build_policy(text, FILL)
+    assert message in str(error.value)

@@ -1,0 +1,48 @@
+"""Settings that cannot both be meant are refused before anything is built, in one line."""
+
+import pytest
+
+from mindcv_hrnet.config import parse_config
+from mindcv_hrnet.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            "--scheduler cyclic",
+            "command line: warmup_epochs is 3, but scheduler cyclic rises by itself at every step; set warmup_epochs 0",
+        ),
+        (
+            "--scheduler one_cycle --warmup_epochs 0 --lr_epoch_stair on",
+            "command line: lr_epoch_stair is True, but scheduler one_cycle rises by itself at every step; "
+            "set lr_epoch_stair False",
+        ),
+        (
+            "--decay_rate 2 --scheduler step_decay",
+            "command line: decay_rate 2 is above 1: step_decay would grow; lower decay_rate",
+        ),
+        (
+            "--amp_cast_list [nn.Conv2d]",
+            "command line: amp_cast_list is for amp_level O1 and O2, amp_level is O0; drop amp_cast_list",
+        ),
+        (
+            "--amp_level O1 --amp_cast_list [nn.Conv2d,__import__('os')]",
+            "command line: amp_cast_list: '__import__('os'' is no layer for amp_level O1; choices: Conv2d, Dense",
+        ),
+        ("--loss JSD", "command line: loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"),
+        (
+            "--aug_splits 3 --color_jitter None",
+            "command line: aug_splits 3 makes views that auto_augment tells apart, but it is None; "
+            "name a policy such as augmix",
+        ),
+        (
+            "--opt adam --use_nesterov on",
+            "command line: use_nesterov is True, but adam has no such form; set use_nesterov False, or opt nadam",
+        ),
+    ],
+)
+def test_refused(argv, message):
+    with pytest.raises(ConfigError) as error:
+        parse_config(argv.split())
+    assert str(error.value) == message
