@@ -98,6 +98,8 @@ def train(config: Config) -> Path:
             callbacks.append(MetricsFile(folder.folder / "metrics.csv", record, shape.first_epoch))
             callbacks.append(SaveCheckpoint(folder, step, shape.epochs, record))
         fit(step, loader, callbacks, shape, config)
+        if loader.damaged:
+            logger.warning("%d training files could not be used; other images took their places", loader.damaged)
     if folder:
         best = folder.manifest.best
         logger.info(

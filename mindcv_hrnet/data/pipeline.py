@@ -124,7 +124,7 @@ class TrainLoader(_Loader[TrainBatch]):
         self.transform = build_train_transform(augmentation)
         self._views = self.transform.views
         self._draws = self.transform.draws + self._views * erase_draws(augmentation.re_max_attempts)
-        self._damaged = _DamagedFiles(source)
+        self._damaged = _DamagedFiles(source, size)
         self._order = lru_cache(maxsize=2)(self.sampler.order)
         end = None if epochs is None else epochs * self.steps_per_epoch
         super().__init__(source, data, augmentation.image_resize, in_channels, end)
@@ -141,6 +141,11 @@ class TrainLoader(_Loader[TrainBatch]):
     def uniforms(self, epoch: int, entry: int) -> list[float]:
         """The random numbers of an entry: the transform's, then those of erasing."""
         return uniforms(self.seed, Purpose.SAMPLE, epoch, entry, self._draws)
+
+    @property
+    def damaged(self) -> int:
+        """Distinct files of this rank that could not be used so far."""
+        return len(self._damaged)
 
     def example(self) -> TrainBatch:
         n = self._shape[0] * self._views
@@ -267,10 +272,15 @@ def build_eval_transform(augmentation: AugmentationConfig) -> EvalTransform:
 class _DamagedFiles:
     """Counts distinct unusable files, names each once, and gives up when they are too many."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, size: int) -> None:
         self._source = source
+        self._share = len(source) / size  # of several ranks each sees its share of the files in an epoch
+        self._whose = " of this rank's share" if size > 1 else ""
         self._found: set[int] = set()
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def note(self, index: int, error: Exception) -> None:
         """Raises DataError past DAMAGED_SHARE of the samples."""
@@ -278,9 +288,9 @@ class _DamagedFiles:
             if index not in self._found:
                 self._found.add(index)
                 logger.warning("%s: %s; another image takes its place", self._source.path(index), _reason(error))
-            if len(self._found) > DAMAGED_SHARE * len(self._source):
+            if len(self._found) > DAMAGED_SHARE * self._share:
                 raise DataError(
-                    f"{len(self._found)} of {len(self._source)} training images cannot be used, more than "
+                    f"{len(self._found)} of {self._share:.0f} training images{self._whose} cannot be used, more than "
                     f"{DAMAGED_SHARE:.0%}, among them {self._source.path(index)}; replace or remove the damaged files"
                 ) from None
 

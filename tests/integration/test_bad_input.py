@@ -92,7 +92,7 @@ def test_checkpoint_of_another_variant(trained, digits, workplace):
     assert outcome.code == 4
     assert "hrnet_w18_small-1.ckpt: does not fit the network" in one_line(outcome)
     assert "layer1.0.conv1.weight is 32x64x1x1, the network has 64x64x1x1" in one_line(outcome)
-    assert one_line(outcome).endswith("is --model the variant that wrote it?")
+    assert one_line(outcome).endswith("it is of width 16, --model is of width 18")
 
 
 def test_resuming_with_another_global_batch_is_refused(trained, workplace):
