@@ -66,9 +66,14 @@ class AdamW(nn.Optimizer):
         _assign(self.beta1_power, beta1_power)
         _assign(self.beta2_power, beta2_power)
         eps = self.eps * ops.sqrt(1 - beta2_power)
-        update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps)
-        rates = learning_rate if self.is_group_lr else (learning_rate,) * len(self.decays)
-        return self.hyper_map(update, rates, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+        # not a tuple of equal rates: graph mode builds one call by call, and runs out of depth at a thousand parameters
+        if self.is_group_lr:
+            update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps)
+            return self.hyper_map(
+                update, learning_rate, self.decays, self._parameters, self.moments1, self.moments2, gradients
+            )
+        update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps, learning_rate)
+        return self.hyper_map(update, self.decays, self._parameters, self.moments1, self.moments2, gradients)
 
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
