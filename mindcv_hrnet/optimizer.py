@@ -1,79 +1,18 @@
-"""How gradients become weights: MindSpore's optimizers where they are right, AdamW and `update_rules` where not."""
+"""How gradients become weights: MindSpore's optimizers where they are right, `update_rules` where not."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
-from mindspore import dtype as mstype
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from mindcv_hrnet.config import OptimizerConfig
 from mindcv_hrnet.parts import HEAD, STAGES, part_of
-from mindcv_hrnet.update_rules import Adagrad, Lamb, Lion, NAdam
+from mindcv_hrnet.update_rules import BETA1, BETA2, Adagrad, AdamW, Lamb, Lion, NAdam
 
-BETA1, BETA2 = 0.9, 0.999
 # Where the recipe names none: MindCV's for rmsprop, the papers' for the others
 EPS = {"rmsprop": 1e-10, "adagrad": 1e-10, "lamb": 1e-6}
 DEFAULT_EPS = 1e-8
-
-
-_adam, _assign = ops.Adam(), ops.Assign()
-_update = ops.MultitypeFuncGraph("adamw_update")
-
-
-@_update.register("Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor")
-def _update_one(
-    beta1_power: Tensor,
-    beta2_power: Tensor,
-    betas: Tensor,
-    eps: Tensor,
-    learning_rate: Tensor,
-    decay: float,
-    parameter: Parameter,
-    moment1: Parameter,
-    moment2: Parameter,
-    gradient: Tensor,
-) -> Tensor:
-    if decay > 0:
-        _assign(parameter, parameter * (1 - learning_rate * decay))
-    _adam(parameter, moment1, moment2, beta1_power, beta2_power, learning_rate, betas[0], betas[1], eps, gradient)
-    return True
-
-
-class AdamW(nn.Optimizer):
-    """Adam with decoupled weight decay (arXiv:1711.05101, algorithm 2).
-
-    MindSpore's AdamWeightDecay has no bias correction. Here its Adam kernel does the update: the kernel corrects the
-    learning rate for the bias, and eps is scaled alike, so that it means what it means in the paper.
-    """
-
-    def __init__(self, params: Any, learning_rate: Any, eps: float = 1e-8):
-        super().__init__(learning_rate, params)
-        self.moments1 = self._parameters.clone(prefix="adam_m", init="zeros")
-        self.moments2 = self._parameters.clone(prefix="adam_v", init="zeros")
-        self.beta1_power = Parameter(Tensor(1.0, mstype.float32), name="beta1_power")
-        self.beta2_power = Parameter(Tensor(1.0, mstype.float32), name="beta2_power")
-        self.betas = Tensor([BETA1, BETA2], mstype.float32)
-        self.eps = eps
-        self.decays = tuple(float(decay) for decay in self.weight_decay)
-        self.hyper_map = ops.HyperMap()
-
-    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        learning_rate = self.get_lr()
-        self.assignadd(self.global_step, self.global_step_increase_tensor)
-        beta1_power = self.beta1_power * self.betas[0]
-        beta2_power = self.beta2_power * self.betas[1]
-        _assign(self.beta1_power, beta1_power)
-        _assign(self.beta2_power, beta2_power)
-        eps = self.eps * ops.sqrt(1 - beta2_power)
-        # not a tuple of equal rates: graph mode builds one call by call, and runs out of depth at a thousand parameters
-        if self.is_group_lr:
-            update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps)
-            return self.hyper_map(
-                update, learning_rate, self.decays, self._parameters, self.moments1, self.moments2, gradients
-            )
-        update = ops.partial(_update, beta1_power, beta2_power, self.betas, eps, learning_rate)
-        return self.hyper_map(update, self.decays, self._parameters, self.moments1, self.moments2, gradients)
 
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -97,23 +36,49 @@ def rate_factor(name: str, config: OptimizerConfig) -> float:
     return (config.layer_decay or 1.0) ** (len(STAGES) - STAGES.index(part))
 
 
-def rate_groups(groups: list[dict[str, Any]], rates: Sequence[float], config: OptimizerConfig) -> list[dict[str, Any]]:
-    """The groups split by rate factor, each with its own rates; as they are where all factors are 1."""
-    *decayed, order = groups
-    split = []
-    for group in decayed:
-        factors = {parameter.name: rate_factor(parameter.name, config) for parameter in group["params"]}
-        for factor in sorted(set(factors.values())):
-            chosen = [parameter for parameter in group["params"] if factors[parameter.name] == factor]
-            split.append({**group, "params": chosen, "lr": [rate * factor for rate in rates]})
-    alike = all(group["lr"] == list(rates) for group in split)
-    return groups if alike else [*split, order]
+_copy, _blend = ops.MultitypeFuncGraph("copy"), ops.MultitypeFuncGraph("blend")
 
 
-def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Optimizer:
+@_copy.register("Tensor")
+def _copy_one(weight: Parameter) -> Tensor:
+    return ops.deepcopy(weight)
+
+
+@_blend.register("Number", "Tensor", "Tensor")
+def _blend_one(factor: float, before: Tensor, weight: Parameter) -> bool:
+    return ops.depend(True, ops.assign(weight, before + factor * (weight - before)))
+
+
+class RateFactors(nn.Cell):
+    """An optimizer whose steps are scaled by a factor per parameter, which equals scaling the learning rate.
+
+    MindSpore's own rates per parameter are looked up one call by call: at an HRNet's thousand parameters graph mode
+    runs out of depth. The price is a copy of the scaled weights while the update lasts.
+    """
+
+    def __init__(self, optimizer: nn.Optimizer, factors: Sequence[float]):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        scaled = [(p, f) for p, f in zip(optimizer.parameters, factors, strict=True) if f != 1]
+        self.scaled = ParameterTuple([parameter for parameter, _ in scaled])
+        self.factors = tuple(factor for _, factor in scaled)
+        self.map_ = ops.HyperMap()
+
+    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        before = self.map_(_copy, self.scaled)
+        updated = self.optimizer(gradients)
+        self.map_(_blend, self.factors, before, self.scaled)
+        return updated
+
+
+def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Cell:
     """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
-    rates = [float(rate) for rate in schedule]
-    groups: Any = rate_groups(decay_groups(parameters, config), rates, config)
+    optimizer = _optimizer(decay_groups(parameters, config), [float(rate) for rate in schedule], config)
+    factors = [rate_factor(parameter.name, config) for parameter in optimizer.parameters]
+    return optimizer if set(factors) == {1.0} else RateFactors(optimizer, factors)
+
+
+def _optimizer(groups: list[dict[str, Any]], rates: list[float], config: OptimizerConfig) -> nn.Optimizer:
     eps = EPS.get(config.opt, DEFAULT_EPS) if config.eps is None else config.eps
     if config.opt == "rmsprop":
         return nn.RMSProp(groups, rates, momentum=config.momentum, epsilon=eps)

@@ -12,7 +12,9 @@ import pytest
 mindspore.set_device("CPU")
 
 
-def _tiny_spec():
+@pytest.fixture(scope="session")
+def tiny_spec():
+    """An HRNet of some thousand parameters with all four branches."""
     from mindcv_hrnet.models.specs import Spec
 
     return Spec(
@@ -32,17 +34,17 @@ def pynative():
 
 
 @pytest.fixture
-def tiny_network(pynative):
+def tiny_network(pynative, tiny_spec):
     """A function (num_classes, width=2) -> an HRNet with all four branches."""
     from dataclasses import replace
 
     from mindcv_hrnet.models import HRNet
 
-    return lambda num_classes=5, width=2: HRNet(replace(_tiny_spec(), width=width), num_classes, 3)
+    return lambda num_classes=5, width=2: HRNet(replace(tiny_spec, width=width), num_classes, 3)
 
 
 @pytest.fixture(scope="session")
-def tiny_mindir(tmp_path_factory):
+def tiny_mindir(tmp_path_factory, tiny_spec):
     """(path of an exported tiny HRNet with an open batch, the network, its metadata)."""
     import mindspore as ms
 
@@ -51,7 +53,7 @@ def tiny_mindir(tmp_path_factory):
 
     ms.set_context(mode=ms.PYNATIVE_MODE)
     ms.set_seed(0)
-    network = HRNet(_tiny_spec(), 5, 3).set_train(False)
+    network = HRNet(tiny_spec, 5, 3).set_train(False)
     metadata = Metadata(
         model="tiny",
         in_channels=3,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import OptimizerConfig
+from mindcv_hrnet.config import OPTIMIZERS, OptimizerConfig
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -24,8 +24,12 @@ def parameters():
     return [ms.Parameter(ms.Tensor([1.0, -2.0], ms.float32), name=name) for name in FACTORS]
 
 
+# Steps whose size depends on the learning rate alone, so that the factors can be read off them
+SIGN_LIKE = ("adamw", "adam", "sgd", "momentum", "lion")
+
+
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
-@pytest.mark.parametrize("opt", ["adamw", "adam", "sgd", "momentum"])
+@pytest.mark.parametrize("opt", SIGN_LIKE)
 def test_first_and_second_step(opt, mode):
     import mindspore as ms
 
@@ -43,23 +47,46 @@ def test_first_and_second_step(opt, mode):
             np.testing.assert_allclose(step, FACTORS[name], rtol=1e-3, err_msg=name)
 
 
-def test_decay_and_rates_go_together():
-    from mindcv_hrnet.optimizer import decay_groups, rate_groups
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_a_factor_is_that_of_the_learning_rate(opt):
+    """Ten updates at half the rate equal ten at the whole rate with factors of a half, momentum and decay included."""
+    import mindspore as ms
 
-    config = OptimizerConfig(weight_decay=0.1, weight_decay_filter="norm_and_bias", layer_decay=0.5, head_lr_factor=3.0)
-    weights = parameters()
-    *groups, order = rate_groups(decay_groups(weights, config), [0.01, 0.02], config)
-    assert order == {"order_params": weights}
-    found = {p.name: (g["weight_decay"], g["lr"]) for g in groups for p in g["params"]}
-    assert len(found) == sum(len(g["params"]) for g in groups) == len(FACTORS)
-    for name, factor in FACTORS.items():
-        decay = 0.1 if name.endswith("weight") else 0.0
-        assert found[name] == (decay, pytest.approx([0.01 * factor, 0.02 * factor])), name
+    from mindcv_hrnet.optimizer import RateFactors, build_optimizer
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    settings = {"opt": opt, "weight_decay": 0.1, "weight_decay_filter": "norm_and_bias"}
+    rates = np.linspace(0.02, 0.01, 10, dtype=np.float32)
+    draw = np.random.default_rng(0)
+    gradients = [[draw.standard_normal(2).astype(np.float32) for _ in FACTORS] for _ in rates]
+    halved, whole = parameters(), parameters()
+    by_rate = build_optimizer(halved, rates / 2, OptimizerConfig(**settings))
+    by_factor = RateFactors(build_optimizer(whole, rates, OptimizerConfig(**settings)), [0.5] * len(FACTORS))
+    for update in gradients:
+        by_rate(tuple(map(ms.Tensor, update)))
+        by_factor(tuple(map(ms.Tensor, update)))
+    for one, other in zip(halved, whole, strict=True):
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), atol=1e-6)
+        assert np.abs(one.asnumpy() - [1.0, -2.0]).max() > 2e-3
 
 
-def test_one_rate_for_all_needs_no_groups_of_it():
-    from mindcv_hrnet.optimizer import decay_groups, rate_groups
+def test_a_thousand_parameters_compile():
+    """As many as an HRNet has: MindSpore's graph compiler ends at a depth of 1,000 calls."""
+    import mindspore as ms
 
-    config = OptimizerConfig()
-    groups = decay_groups(parameters(), config)
-    assert rate_groups(groups, [0.01], config) == groups
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    names = [f"{part}.{number}.weight" for number in range(500) for part in ("stage2", "classifier")]
+    weights = [ms.Parameter(ms.Tensor([1.0], ms.float32), name=name) for name in names]
+    config = OptimizerConfig(opt="adamw", weight_decay=0.0, layer_decay=0.5)
+    optimizer = build_optimizer(weights, np.array([0.01], np.float32), config)
+    optimizer(tuple(ms.Tensor([1.0], ms.float32) for _ in weights))
+    steps = [round(1 - float(weight.asnumpy()[0]), 5) for weight in weights]
+    assert steps == [0.00125, 0.01] * 500
+
+
+def test_one_rate_for_all_needs_no_factors():
+    from mindcv_hrnet.optimizer import RateFactors, build_optimizer
+
+    assert not isinstance(build_optimizer(parameters(), np.array([0.01]), OptimizerConfig()), RateFactors)

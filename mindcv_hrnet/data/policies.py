@@ -6,7 +6,7 @@ leaves the papers (posterize, shear, trivialaugwide's shifts), `-canonical1` fol
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,15 +17,6 @@ from mindcv_hrnet.data import transforms as T
 from mindcv_hrnet.data.auto_augment import LEVELS, OPERATIONS, Canvas, Operation
 from mindcv_hrnet.data.transforms import Augmentation
 from mindcv_hrnet.errors import ConfigError
-
-Step = tuple[str, float, np.ndarray]  # operation, its strength, the image after it
-
-
-def _last(image: np.ndarray, steps: Iterable[Step]) -> np.ndarray:
-    """What the last of the steps leaves; `image` if there is none."""
-    for _, _, after in steps:
-        image = after
-    return image
 
 
 def _posterize_original(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
@@ -92,9 +83,9 @@ class AutoAugment:
     draws = 9
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        return _last(image, self.steps(image, uniforms))
+        return T.after(image, self.steps(image, uniforms))
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
         """What is applied, in order."""
         row = self.table[int(uniforms[0] * len(self.table))]
         for place, (name, probability, around) in enumerate(row):
@@ -160,9 +151,9 @@ class TrivialAugmentWide:
     draws = 3
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        return _last(image, self.steps(image, uniforms))
+        return T.after(image, self.steps(image, uniforms))
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
         """The one operation that is applied."""
         choice, share, side = uniforms[:3]
         name = tuple(WIDE)[int(choice * len(WIDE))]
@@ -173,16 +164,8 @@ class TrivialAugmentWide:
 
 AUGMIX = (
     *("AutoContrast", "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing"),
-    *(
-        "Equalize",
-        "Rotate",
-        "PosterizeIncreasing",
-        "SolarizeIncreasing",
-        "ShearX",
-        "ShearY",
-        "TranslateX",
-        "TranslateY",
-    ),
+    *("Equalize", "Rotate", "PosterizeIncreasing", "SolarizeIncreasing"),
+    *("ShearX", "ShearY", "TranslateX", "TranslateY"),
 )
 
 
@@ -202,9 +185,9 @@ class AugMix:
     draws = 1
 
     def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        return _last(image, self.steps(image, uniforms))
+        return T.after(image, self.steps(image, uniforms))
 
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
         """The mixture, with its share as the strength."""
         # one uniform seeds the rest: how many numbers a Dirichlet draw takes is not known before
         draw = np.random.Generator(np.random.Philox(key=int(uniforms[0] * 2**53)))

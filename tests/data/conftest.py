@@ -1,6 +1,7 @@
 import io
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,12 @@ def photos():
         from sklearn.datasets import load_sample_images
 
         return [np.array(image) for image in load_sample_images().images]
+
+
+@pytest.fixture
+def image(photos):
+    """The temple, (224, 224, 3)."""
+    return cv2.resize(photos[0], (224, 224), interpolation=cv2.INTER_AREA)
 
 
 def encode(image, fmt="JPEG", **options):

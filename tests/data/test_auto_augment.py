@@ -3,6 +3,7 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from canvases import FILL, PAPER, RECIPE, transform
 from mindspore.dataset import vision
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -10,20 +11,6 @@ from mindcv_hrnet.data import transforms as T
 from mindcv_hrnet.data.auto_augment import OPERATIONS, RANDAUG, RANDAUG_INCREASING, WEIGHTS, Canvas, build_policy
 from mindcv_hrnet.data.randomness import Purpose, uniforms
 from mindcv_hrnet.errors import ConfigError
-
-FILL = (124, 116, 104)
-RECIPE = Canvas(FILL, cv2.INTER_LINEAR)
-PAPER = Canvas(FILL, cv2.INTER_LINEAR, canonical=True)
-
-
-@pytest.fixture
-def image(photos):
-    return cv2.resize(photos[0], (224, 224), interpolation=cv2.INTER_AREA)
-
-
-def transform(image, matrix):
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=FILL)
-
 
 # At level 7 and sign 1: what each operation of the recipe is, in Pillow's terms.
 RECIPE_AT_7 = {

@@ -1,27 +1,14 @@
 """Policies beside RandAugment: their operations against Pillow, their draws against their tables."""
 
-import cv2
 import numpy as np
 import pytest
+from canvases import FILL, PAPER, RECIPE, transform
 from PIL import Image, ImageEnhance, ImageOps
 
-from mindcv_hrnet.data.auto_augment import OPERATIONS, Canvas
+from mindcv_hrnet.data.auto_augment import OPERATIONS
 from mindcv_hrnet.data.policies import AUGMIX, OTHER_OPERATIONS, TABLES, WIDE, build_policy
 from mindcv_hrnet.data.randomness import Purpose, uniforms
 from mindcv_hrnet.errors import ConfigError
-
-FILL = (124, 116, 104)
-RECIPE, PAPER = Canvas(FILL, cv2.INTER_LINEAR), Canvas(FILL, cv2.INTER_LINEAR, canonical=True)
-
-
-@pytest.fixture
-def image(photos):
-    return cv2.resize(photos[0], (224, 224), interpolation=cv2.INTER_AREA)
-
-
-def transform(image, matrix):
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=FILL)
-
 
 # At half of the largest strength and sign 1, as the papers and as MindCV have them
 WIDE_AT_HALF = {
