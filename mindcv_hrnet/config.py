@@ -36,6 +36,8 @@ SCHEDULERS = (
     *("polynomial_decay", "one_cycle", "cyclic"),
 )
 OPTIMIZERS = (*("sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop", "adagrad", "lamb", "nadam"),)
+# Data sets that are read from their authors' files
+ORIGINALS = ("cifar10", "cifar100", "mnist", "fashion_mnist")
 # Curves from min_lr to lr and back, which contain their own warm-up
 CYCLES = ("one_cycle", "cyclic")
 
@@ -61,11 +63,15 @@ class SystemConfig:
 class DataConfig:
     """Which samples, and how they become batches."""
 
-    dataset: str = option("imagenet", "kind of data set", choices=("imagenet", "folder", ""))
-    data_dir: str = option("./", "folder that holds the splits, each with one folder per class")
-    train_split: str = option("train", "folder of the training split inside data_dir")
-    val_split: str = option("val", "folder of the validation split inside data_dir")
-    dataset_download: bool = option(False, "download the data set first", unbuilt=True)
+    dataset: str = option(
+        "imagenet",
+        "imagenet, folder or empty: folders or tars of images; otherwise the original files of that data set",
+        choices=("imagenet", "folder", "", *ORIGINALS),
+    )
+    data_dir: str = option("./", "folder that holds the splits, each with one folder per class, or the original files")
+    train_split: str = option("train", "folder of the training split inside data_dir; of original files train")
+    val_split: str = option("val", "folder of the validation split inside data_dir; of original files val or test")
+    dataset_download: bool = option(False, "fetch original files that are missing in data_dir")
     num_parallel_workers: int = option(8, "decoding threads per device; clamped to the cores", low=1)
     shuffle: bool = option(True, "draw a new sample order each epoch")
     num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1)
@@ -309,6 +315,11 @@ def contradiction(config: Config) -> str:
     train, scheduler, augmentation, system = config.train, config.scheduler, config.augmentation, config.system
     if not config.data.data_dir:
         return "data_dir is empty; name the folder of your data set"
+    if config.data.dataset_download and config.data.dataset not in ORIGINALS:
+        return (
+            f"dataset_download is True, but dataset is {config.data.dataset or 'empty'}; it fetches "
+            f"{', '.join(ORIGINALS)}; ImageNet needs an account, and scripts/prepare_imagenet.py for its files"
+        )
     if scheduler.warmup_epochs >= train.epoch_size:
         return (
             f"warmup_epochs {scheduler.warmup_epochs} lasts as long as epoch_size {train.epoch_size} or longer; "

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from mindcv_hrnet.cluster import connect
 from mindcv_hrnet.config import Config
+from mindcv_hrnet.data.fetching import download_dataset
 from mindcv_hrnet.data.pipeline import EvalLoader
 from mindcv_hrnet.data.source import Source, class_names_of, open_split
 from mindcv_hrnet.errors import DataError
@@ -47,7 +48,8 @@ def validate(config: Config) -> Evaluation:
 def open_validation(config: Config) -> Source:
     """The validation split, its classes numbered as in the training split where that is there."""
     data = config.data
-    names = class_names_of(data.data_dir, data.train_split)
+    download_dataset(data)
+    names = class_names_of(data.data_dir, data.train_split, data.dataset)
     if names is None:
         logger.warning("no %s split in %s: classes are numbered by %s", data.train_split, data.data_dir, data.val_split)
-    return open_split(data.data_dir, data.val_split, names)
+    return open_split(data.data_dir, data.val_split, names, data.dataset)

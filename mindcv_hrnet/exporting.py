@@ -67,9 +67,8 @@ def target_file(config: Config) -> Path:
 def find_class_names(config: Config, num_classes: int) -> list[str]:
     """Names from the run folder of the checkpoint, else from the training split; empty where neither is there."""
     manifest = Manifest.read(Path(config.model.ckpt_path).expanduser().resolve().parent)
-    names = (
-        manifest.class_names if manifest else list(class_names_of(config.data.data_dir, config.data.train_split) or ())
-    )
+    data = config.data
+    names = manifest.class_names if manifest else class_names_of(data.data_dir, data.train_split, data.dataset) or ()
     if not names:
         logger.warning("no class names: the checkpoint has no manifest.json beside it and data_dir no training split")
     elif len(names) != num_classes:
@@ -77,7 +76,7 @@ def find_class_names(config: Config, num_classes: int) -> list[str]:
             f"{config.model.ckpt_path}: has {num_classes} classes, but {len(names)} class names were found; "
             "pass the data_dir that it was trained on"
         )
-    return names
+    return list(names)
 
 
 def compare(network: nn.Cell, path: Path, metadata: Metadata, batch_size: int) -> float:

@@ -22,6 +22,7 @@ from mindcv_hrnet.checkpoint import RunFolder, find_state, restore_state
 from mindcv_hrnet.cluster import Cluster, connect, sum_over_ranks
 from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.feed import as_dataset
+from mindcv_hrnet.data.fetching import download_dataset
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.source import Source, open_split
 from mindcv_hrnet.errors import ConfigError, DataError, RunError
@@ -117,12 +118,13 @@ def rate_of_steps(schedule: np.ndarray, accumulation: int) -> np.ndarray:
 def open_data(config: Config) -> tuple[Config, Source, Source | None]:
     """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted."""
     data = config.data
-    source = open_split(data.data_dir, data.train_split)
+    download_dataset(data)
+    source = open_split(data.data_dir, data.train_split, dataset=data.dataset)
     found, stated = len(source.class_names), config.model.num_classes
     if stated is not None and stated != found:
         raise DataError(f"{source.root}: has {found} classes, num_classes is {stated}; pass --num_classes {found}")
     wanted = config.system.val_while_train
-    validation = open_split(data.data_dir, data.val_split, source.class_names) if wanted else None
+    validation = open_split(data.data_dir, data.val_split, source.class_names, data.dataset) if wanted else None
     return config.override(num_classes=found), source, validation
 
 

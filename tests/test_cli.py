@@ -1,13 +1,16 @@
 """Exit codes, and one line on stderr for whatever the user can mend."""
 
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from original_files import write_mnist
 from PIL import Image
 
 from mindcv_hrnet.cli import RECIPE_JOBS, absolute, main, run_job, scratch_folder, with_absolute_paths
@@ -141,6 +144,34 @@ def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
     assert err == (
         f"error: {tmp_path}/run: holds a run already (1 checkpoints); choose another --ckpt_save_dir, "
         f"or continue it with --resume_opt True --ckpt_path {tmp_path}/run\n"
+    )
+
+
+def test_a_data_set_in_its_original_files_is_trained_and_validated(command, tmp_path):
+    write_mnist(tmp_path / "data", counts=(40, 20), suffix=".gz")
+    run = tmp_path / "run"
+    argv = ["-c", RECIPE, "--dataset", "mnist", "--data_dir", f"{tmp_path}/data", "--mode", "1", "--image_resize", "32"]
+    short = ["--epoch_size", "1", "--warmup_epochs", "0", "--batch_size", "8", "--num_samples", "16"]
+    grey = ["--in_channels", "1", "--num_classes", "None", "--dataset_download", "True", "--val_split", "test"]
+    code, out, err = command("train", *argv, *short, *grey, "--ckpt_save_dir", str(run))
+    assert (code, err) == (0, "")
+    assert f"data: 40 training images (16 used per epoch) in {tmp_path}/data, 20 validation images\n" in out
+    assert json.loads((run / "manifest.json").read_text())["class_names"] == list("0123456789")
+    again = ["--ckpt_path", f"{run}/hrnet_w18_small-1.ckpt", "--batch_size", "20"]
+    code, again_out, err = command("validate", "-c", f"{run}/config.yaml", *again, "--val_split", "val")
+    assert (code, err) == (0, "")
+    top1 = re.search(r"top-1 +[\d.]+ % \(\d+/20\)", again_out)
+    assert top1 and top1[0] in out
+
+
+def test_a_split_that_a_data_set_does_not_have(command, tmp_path):
+    write_mnist(tmp_path)
+    argv = ["-c", RECIPE, "--dataset", "mnist", "--data_dir", str(tmp_path), "--train_split", "training"]
+    assert command("train", *argv) == (
+        3,
+        "",
+        f"error: {tmp_path}: mnist has no split 'training' (nearest: 'train'); "
+        "choices: train, test, val (the last two are the same files)\n",
     )
 
 

@@ -363,7 +363,6 @@ def test_import_stays_without_mindspore(module):
 # One value or several of the same meaning: there is nothing to read
 WITHOUT_READER = {
     "file_format": "has one choice",
-    "dataset": "MindCV's name for the kind of data set; every choice is an image folder",
 }
 # What sections are called where they are read: `config.lr` in `scheduler.py`, `a.re_prob`, `self.train.clip_grad`
 SECTION_ALIASES = {*SECTIONS, "config", "a", "loss_config"}

@@ -40,9 +40,20 @@ from mindcv_hrnet.errors import ConfigError
             "--opt adam --use_nesterov on",
             "command line: use_nesterov is True, but adam has no such form; set use_nesterov False, or opt nadam",
         ),
+        (
+            "--dataset_download on",
+            "command line: dataset_download is True, but dataset is imagenet; it fetches cifar10, cifar100, mnist, "
+            "fashion_mnist; ImageNet needs an account, and scripts/prepare_imagenet.py for its files",
+        ),
     ],
 )
 def test_refused(argv, message):
     with pytest.raises(ConfigError) as error:
         parse_config(argv.split())
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("dataset", ["folder", ""])
+def test_a_folder_of_the_users_is_not_downloaded(dataset):
+    with pytest.raises(ConfigError, match=f"dataset_download is True, but dataset is {dataset or 'empty'}; it fetches"):
+        parse_config(["--dataset", dataset, "--dataset_download", "True"])

@@ -14,7 +14,7 @@ PACKAGE = "mindcv_hrnet"
 LAYERS = (
     {"errors"},
     {"options", "files", "parts", "old_keys"},
-    {"config"},
+    {"config", "downloads"},
     {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
     {"train_step", "checkpoint", "evaluator", "mindir", "published"},

@@ -1,4 +1,4 @@
-"""Where samples come from: a folder with one sub-folder per class, or tar files."""
+"""Where samples come from: a folder with one sub-folder per class, tar files, or a data set's original files."""
 
 import os
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from mindcv_hrnet.data.folder_index import SUFFIXES, folder_index
+from mindcv_hrnet.data.originals import ORIGINALS, OriginalSplit
 from mindcv_hrnet.data.shards import TarShards, shard_files
 from mindcv_hrnet.errors import DataError
 
@@ -87,22 +88,27 @@ class ImageFolder:
             )
 
 
-def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> Source:
+def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None, dataset: str = "folder") -> Source:
     """The images of `data_dir/split`, in class folders or in tar files; with an empty `split`, of `data_dir` itself.
 
-    Raises DataError.
+    A `dataset` of `ORIGINALS` has its files in `data_dir`, and classes of its own. Raises DataError.
     """
     base = Path(data_dir).expanduser()
     if not base.is_dir():
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
+    if dataset in ORIGINALS:
+        return OriginalSplit(dataset, base, split)
     return (TarShards if shard_files(os.fspath(base / split)) else ImageFolder)(base / split, class_names)
 
 
-def class_names_of(data_dir: str, split: str) -> tuple[str, ...] | None:
+def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[str, ...] | None:
     """Classes of `data_dir/split`; of class folders without looking for images. None where there is no such folder."""
-    root = Path(data_dir).expanduser() / split
+    base = Path(data_dir).expanduser()
+    if dataset in ORIGINALS:
+        return ORIGINALS[dataset].class_names(base)
+    root = base / split
     if shard_files(os.fspath(root)):
         return TarShards(root).class_names
     return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mindcv_hrnet import downloads
 from mindcv_hrnet.config import ModelConfig
 from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.published import weights_of
@@ -24,7 +25,7 @@ NAME = f"hrnet_w32-{DIGEST[:8]}.ckpt"
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("MINDCV_HRNET_CACHE", str(folder))
-    monkeypatch.setattr(pretrained, "PAUSE_S", 0.0)
+    monkeypatch.setattr(downloads, "PAUSE_S", 0.0)
     return folder
 
 

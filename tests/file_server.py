@@ -5,11 +5,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer:
-    """Serves `content` at every path that ends in `name`; `requests` holds the Range header of each request."""
+    """Serves `content` at every path that ends in `name`; `requests` holds the Range header of each request.
+
+    `more`: other files by name.
+    """
 
     def __init__(self, content, name="w.ckpt"):
         self.content = content
         self.name = name
+        self.more = {}
         self.requests = []
         self.cut_after = []  # bytes after which the next connections break
         self.statuses = []  # what the next requests are answered
@@ -36,23 +40,24 @@ class FileServer:
 
     def answer(self, request):
         self.requests.append(request.headers.get("Range"))
-        status = self.statuses.pop(0) if self.statuses else 0 if request.path.endswith(self.name) else 404
+        content = self.content if request.path.endswith(self.name) else self.more.get(request.path.rpartition("/")[2])
+        status = self.statuses.pop(0) if self.statuses else 404 if content is None else 0
         if status:
             request.send_response(status)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
         start = int(request.headers["Range"][6:-1]) if "Range" in request.headers and self.ranges else 0
-        if start and start >= len(self.content):
+        if start and start >= len(content):
             request.send_response(416)
-            request.send_header("Content-Range", f"bytes */{len(self.content)}")
+            request.send_header("Content-Range", f"bytes */{len(content)}")
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
-        body = self.content[start:]
+        body = content[start:]
         request.send_response(206 if start else 200)
         if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         request.send_header("Content-Type", self.content_type)
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
