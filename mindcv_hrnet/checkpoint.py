@@ -22,9 +22,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.files import make_folder, muted_logging, write_atomically, write_json
+from mindcv_hrnet.sections import TrainConfig
 from mindcv_hrnet.weights import read_entries
 
 MANIFEST = "manifest.json"

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from mindcv_hrnet.config import SystemConfig
 from mindcv_hrnet.errors import ConfigError, RunError
+from mindcv_hrnet.sections import SystemConfig
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from mindcv_hrnet.cluster import Cluster, sum_over_ranks
-from mindcv_hrnet.config import AugmentationConfig
 from mindcv_hrnet.data.pipeline import EvalLoader
 from mindcv_hrnet.metrics import BatchCounts
 from mindcv_hrnet.preprocess import Normalize
 from mindcv_hrnet.progress import Speed, progress_bar
+from mindcv_hrnet.sections import AugmentationConfig
 
 TOP5_NEEDS = 6  # with five classes or fewer every answer is among the first five
 

@@ -2,7 +2,7 @@
 
 from mindspore import Tensor, nn, ops
 
-from mindcv_hrnet.config import LossConfig
+from mindcv_hrnet.sections import LossConfig
 
 
 class SoftTargetCrossEntropy(nn.Cell):

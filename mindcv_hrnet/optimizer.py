@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from mindcv_hrnet.config import OptimizerConfig
 from mindcv_hrnet.parts import HEAD, STAGES, part_of
+from mindcv_hrnet.sections import OptimizerConfig
 from mindcv_hrnet.update_rules import BETA1, BETA2, Adagrad, AdamW, Lamb, Lion, NAdam
 
 # Where the recipe names none: MindCV's for rmsprop, the papers' for the others

@@ -9,11 +9,11 @@ import numpy as np
 from mindspore import Tensor
 
 from mindcv_hrnet.cluster import connect
-from mindcv_hrnet.config import SystemConfig
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.transforms import EvalTransform, interpolation
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.mindir import Metadata, load_mindir
+from mindcv_hrnet.sections import SystemConfig
 
 logger = logging.getLogger(__name__)
 

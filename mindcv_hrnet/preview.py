@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mindcv_hrnet.cluster import connect
-from mindcv_hrnet.config import AugmentationConfig, Config, run_folder
+from mindcv_hrnet.config import Config, run_folder
 from mindcv_hrnet.data.decode import UnreadableImage, decode
 from mindcv_hrnet.data.pipeline import TrainBatch, TrainLoader
 from mindcv_hrnet.data.transforms import draw_crop
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.files import make_folder, write_atomically
+from mindcv_hrnet.sections import AugmentationConfig
 from mindcv_hrnet.training import build_preprocess, open_data
 
 logger = logging.getLogger(__name__)

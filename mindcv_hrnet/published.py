@@ -2,8 +2,8 @@
 
 import logging
 
-from mindcv_hrnet.config import ModelConfig
 from mindcv_hrnet.models.specs import published_at
+from mindcv_hrnet.sections import ModelConfig
 from mindcv_hrnet.weights.pretrained import fetch
 
 logger = logging.getLogger(__name__)

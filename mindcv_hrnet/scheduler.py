@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.config import SchedulerConfig
 from mindcv_hrnet.errors import RunError
+from mindcv_hrnet.sections import SchedulerConfig
 
 logger = logging.getLogger(__name__)
 

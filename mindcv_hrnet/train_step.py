@@ -8,7 +8,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from mindspore import dtype as mstype
 
 from mindcv_hrnet.cluster import Cluster
-from mindcv_hrnet.config import LossConfig, TrainConfig
+from mindcv_hrnet.sections import LossConfig, TrainConfig
 
 # Dynamic loss scaling (arXiv:1710.03740, section 3.2): halve on overflow, double after this many good steps
 GROWTH_INTERVAL = 2000

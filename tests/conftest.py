@@ -79,9 +79,9 @@ def linear_step(pynative):
     from mindspore import Parameter, Tensor, nn, ops
 
     from mindcv_hrnet.cluster import Cluster
-    from mindcv_hrnet.config import LossConfig, OptimizerConfig, TrainConfig
     from mindcv_hrnet.loss import build_loss
     from mindcv_hrnet.optimizer import build_optimizer
+    from mindcv_hrnet.sections import LossConfig, OptimizerConfig, TrainConfig
     from mindcv_hrnet.train_step import TrainStep
 
     class Linear(nn.Cell):

@@ -11,10 +11,10 @@ def gradient_steps() -> dict[str, object]:
     from mindspore import Tensor, nn
 
     from mindcv_hrnet.cluster import connect
-    from mindcv_hrnet.config import LossConfig, OptimizerConfig, SystemConfig, TrainConfig
     from mindcv_hrnet.loss import build_loss
     from mindcv_hrnet.optimizer import build_optimizer
     from mindcv_hrnet.preprocess import Preprocess
+    from mindcv_hrnet.sections import LossConfig, OptimizerConfig, SystemConfig, TrainConfig
     from mindcv_hrnet.train_step import TrainStep
 
     cluster = connect(SystemConfig(distribute=True, device_target="CPU"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet.checkpoint import Checkpoint, Manifest, RunFolder, find_state, restore_state, state_of
-from mindcv_hrnet.config import TrainConfig
 from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.sections import TrainConfig
 from mindcv_hrnet.weights import read_checkpoint
 
 CLASSES = ["ant", "bée", "cat"]

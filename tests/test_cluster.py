@@ -14,8 +14,8 @@ from mindcv_hrnet.cluster import (
     prepare_environment,
     sum_over_ranks,
 )
-from mindcv_hrnet.config import SystemConfig
 from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.sections import SystemConfig
 
 MPIRUN = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "3"}
 MSRUN = {"MS_ROLE": "MS_WORKER", "MS_NODE_ID": "1", "MS_WORKER_NUM": "2"}

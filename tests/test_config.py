@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mindcv_hrnet.config import SECTIONS, VARIANTS, Config, annotations, option_names, parse_config, run_folder
+from mindcv_hrnet.config import SECTIONS, Config, annotations, option_names, parse_config, run_folder
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.models.specs import VARIANTS as SPECS
 from mindcv_hrnet.options import accepts
+from mindcv_hrnet.sections import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = {item.name: item for section in SECTIONS.values() for item in fields(section)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import LossConfig
+from mindcv_hrnet.sections import LossConfig
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [100.0, -100.0, 3.0], [-0.3, 0.1, 60.0]])
 HARD = np.eye(3)[[0, 2, 2, 1]]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import OptimizerConfig
+from mindcv_hrnet.sections import OptimizerConfig
 
 pytestmark = pytest.mark.usefixtures("pynative")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import OPTIMIZERS, OptimizerConfig
+from mindcv_hrnet.sections import OPTIMIZERS, OptimizerConfig
 
 pytestmark = pytest.mark.usefixtures("pynative")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import SchedulerConfig, parse_config
+from mindcv_hrnet.config import parse_config
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.scheduler import build_schedule
+from mindcv_hrnet.sections import SchedulerConfig
 
 RECIPE = Path(__file__).resolve().parent.parent / "configs/hrnet/hrnet_w32_ascend.yaml"
 COSINE = SchedulerConfig(scheduler="cosine_decay", lr=0.4, min_lr=0.04, warmup_epochs=2, decay_epochs=6)

@@ -14,6 +14,7 @@ PACKAGE = "mindcv_hrnet"
 LAYERS = (
     {"errors"},
     {"options", "files", "parts", "old_keys"},
+    {"sections"},
     {"config", "downloads"},
     {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import IO
 
 from mindcv_hrnet.cluster import launcher_of
-from mindcv_hrnet.config import DataConfig
 from mindcv_hrnet.data.originals import ORIGINALS, Cifar, Original
 from mindcv_hrnet.downloads import Checksum, NotFetched, WrongContent, alone, obtain
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.files import make_folder, reason_of, write_atomically
+from mindcv_hrnet.sections import DataConfig
 
 logger = logging.getLogger(__name__)
 

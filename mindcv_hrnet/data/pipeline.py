@@ -12,7 +12,6 @@ from typing import Generic, NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.config import AugmentationConfig, DataConfig
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.device_draws import draw_erase, draw_mix, erase_draws, fill_with_noise
 from mindcv_hrnet.data.policies import build_policy
@@ -30,6 +29,7 @@ from mindcv_hrnet.data.transforms import (
     interpolation,
 )
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.sections import AugmentationConfig, DataConfig
 
 logger = logging.getLogger(__name__)
 

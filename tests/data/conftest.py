@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindcv_hrnet.config import AugmentationConfig, DataConfig
+from mindcv_hrnet.sections import AugmentationConfig, DataConfig
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ from file_server import FileServer
 from original_files import write_cifar10, write_mnist
 
 from mindcv_hrnet import downloads
-from mindcv_hrnet.config import DataConfig
 from mindcv_hrnet.data.fetching import download_dataset
 from mindcv_hrnet.data.originals import ORIGINALS
 from mindcv_hrnet.data.source import open_split
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.sections import DataConfig
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 IMAGES = "train-images-idx3-ubyte.gz"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet import downloads
-from mindcv_hrnet.config import ModelConfig
 from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.published import weights_of
+from mindcv_hrnet.sections import ModelConfig
 from mindcv_hrnet.weights import pretrained
 from mindcv_hrnet.weights.pretrained import fetch
 
