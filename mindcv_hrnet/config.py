@@ -156,6 +156,8 @@ def contradiction(config: Config) -> str:
     frozen = train.freeze or ()
     if "backbone" in frozen and set(STAGES) & set(frozen):
         return f"freeze {' '.join(frozen)}: backbone includes the others; leave them out"
+    if train.recompute and system.mode == 1:
+        return "recompute is True, but mode is 1; it needs the graph: set mode 0"
     for key in ("scale", "ratio", "re_scale", "re_ratio"):
         low, high = getattr(augmentation, key)
         if low > high:

@@ -142,6 +142,8 @@ class TrainConfig:
     ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
     ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
     freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)
+    sync_bn: bool = option(False, "batch-norm statistics over the images of all ranks instead of each rank's own")
+    recompute: bool = option(False, "save memory: compute activations again in the backward pass (graph mode)")
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
     gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1)

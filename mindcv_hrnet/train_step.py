@@ -8,6 +8,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from mindspore import dtype as mstype
 
 from mindcv_hrnet.cluster import Cluster
+from mindcv_hrnet.models.batch_statistics import MovingStatistics
 from mindcv_hrnet.sections import LossConfig, TrainConfig
 
 # Dynamic loss scaling (arXiv:1710.03740, section 3.2): halve on overflow, double after this many good steps
@@ -144,6 +145,7 @@ class TrainStep(nn.Cell):
         self.loss_sum = Parameter(Tensor(0, mstype.float32), "loss_sum", requires_grad=False)
         self.updates = Parameter(Tensor(0, mstype.int32), "updates", requires_grad=False)
         self.network = network
+        self.statistics = MovingStatistics(network) if train.recompute else None
         self.average = MovingAverage(network, train.ema_decay) if train.ema else None
         self.accumulation = train.gradient_accumulation_steps
         if self.accumulation > 1:
@@ -157,7 +159,12 @@ class TrainStep(nn.Cell):
     def construct(self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor) -> Tensor:
         inputs, targets = self.preprocess(images, labels, erase, mix)
         scale = self.loss_scale
-        scaled, gradients = self.value_and_grad(inputs, targets, scale)
+        if self.statistics is None:
+            scaled, gradients = self.value_and_grad(inputs, targets, scale)
+        else:
+            before = self.statistics.before()
+            scaled, gradients = self.value_and_grad(inputs, targets, scale)
+            self.statistics(ops.depend(before, gradients))
         loss = scaled / scale
         if self.unscale:
             gradients = self.map_(ops.partial(_divide, scale), gradients)

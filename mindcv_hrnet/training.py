@@ -29,7 +29,7 @@ from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
-from mindcv_hrnet.models import HALF, create_model, freeze, set_precision
+from mindcv_hrnet.models import HALF, create_model, freeze, recompute, set_precision, synchronise
 from mindcv_hrnet.optimizer import build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
 from mindcv_hrnet.published import weights_of
@@ -143,6 +143,10 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)
         if not network.trainable_params():
             raise ConfigError(f"freeze {' '.join(config.train.freeze)} leaves nothing to train")
+    if config.train.sync_bn and cluster.size > 1:
+        synchronise(network, cluster.size)
+    if config.train.recompute:
+        recompute(network)
     layers = config.model.amp_cast_list
     kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
     set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)

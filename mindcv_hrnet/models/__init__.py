@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mindcv_hrnet.models.specs import VARIANTS, Description, Spec, describe, list_models
 
 if TYPE_CHECKING:
+    from mindcv_hrnet.models.batch_statistics import recompute, synchronise
     from mindcv_hrnet.models.factory import create_model
     from mindcv_hrnet.models.freezing import freeze
     from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
@@ -23,7 +24,9 @@ __all__ = [
     "describe",
     "freeze",
     "list_models",
+    "recompute",
     "set_precision",
+    "synchronise",
 ]
 
 _HOMES = {
@@ -32,7 +35,9 @@ _HOMES = {
     "HRNetFeatures": "hrnet",
     "create_model": "factory",
     "freeze": "freezing",
+    "recompute": "batch_statistics",
     "set_precision": "precision",
+    "synchronise": "batch_statistics",
 }
 
 

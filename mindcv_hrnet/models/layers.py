@@ -17,6 +17,12 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, Uniform, initializer
 
 
+def replace_operation(layer: nn.Cell, name: str, operation: Any) -> None:
+    """Give a layer another primitive or cell for the one that it calls by this name."""
+    delattr(layer, name)
+    setattr(layer, name, operation)
+
+
 class CastTo(nn.Cell):
     """Any tensor -> the same values in `dtype`: where half precision begins and ends."""
 
@@ -62,6 +68,8 @@ class BatchNorm(nn.Cell):
         self.gamma = Parameter(initializer("ones", channels), name="gamma")
         self.beta = Parameter(initializer("zeros", channels), name="beta")
         self.frozen = False
+        self.moves_later = False
+        self.eps, self.momentum = eps, momentum
         self.normalise_batch = ops.BatchNorm(is_training=True, epsilon=eps, momentum=1.0 - momentum)
         self.normalise = ops.BatchNorm(is_training=False, epsilon=eps)
 

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn, ops
 
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.hrnet import Trunk
-from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense
+from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, replace_operation
 
 LEVELS = ("O0", "O1", "O2", "O3", "auto")
 # What a cast list may name, by MindSpore's names of such layers
@@ -86,11 +86,11 @@ def set_precision(
             name = "convolve" if isinstance(cell, Conv2d) else "multiply"
             plain = _plain(getattr(cell, name))
             own = dtype if level == "O1" else ms.float32
-            _replace(cell, name, _InOther(plain, own) if KINDS[type(cell)] in listed else plain)
+            replace_operation(cell, name, _InOther(plain, own) if KINDS[type(cell)] in listed else plain)
         elif isinstance(cell, BatchNorm):
             for name in ("normalise_batch", "normalise"):
                 plain = _plain(getattr(cell, name))
-                _replace(cell, name, _InFloat32(plain) if float32_norms else plain)
+                replace_operation(cell, name, _InFloat32(plain) if float32_norms else plain)
     # MindSpore does not notice that a compiled cell has changed.
     network.compile_cache.clear()
     return network
@@ -98,8 +98,3 @@ def set_precision(
 
 def _plain(operation: Any) -> Any:
     return operation.plain if isinstance(operation, (_InOther, _InFloat32)) else operation
-
-
-def _replace(layer: nn.Cell, name: str, operation: Any) -> None:
-    delattr(layer, name)
-    setattr(layer, name, operation)
