@@ -19,6 +19,12 @@ DEFAULT_EPS = 1e-8
 
 _adam, _assign = ops.Adam(), ops.Assign()
 _update = ops.MultitypeFuncGraph("adamw_update")
+_times = ops.MultitypeFuncGraph("times")
+
+
+@_times.register("Tensor", "Number")
+def _times_factor(rate: Tensor, factor: float) -> Tensor:
+    return rate * factor
 
 
 @_update.register("Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor")
@@ -97,35 +103,49 @@ def rate_factor(name: str, config: OptimizerConfig) -> float:
     return (config.layer_decay or 1.0) ** (len(STAGES) - STAGES.index(part))
 
 
-def rate_groups(groups: list[dict[str, Any]], rates: Sequence[float], config: OptimizerConfig) -> list[dict[str, Any]]:
-    """The groups split by rate factor, each with its own rates; as they are where all factors are 1."""
-    *decayed, order = groups
-    split = []
-    for group in decayed:
-        factors = {parameter.name: rate_factor(parameter.name, config) for parameter in group["params"]}
-        for factor in sorted(set(factors.values())):
-            chosen = [parameter for parameter in group["params"] if factors[parameter.name] == factor]
-            split.append({**group, "params": chosen, "lr": [rate * factor for rate in rates]})
-    alike = all(group["lr"] == list(rates) for group in split)
-    return groups if alike else [*split, order]
+class RatePerParameter(nn.Optimizer):
+    """Put before an optimizer among the bases of a class, gives each parameter the schedule's rate times its factor.
+
+    MindSpore's own groups of rates are added up in a loop, whose graph is deeper than it allows from a thousand
+    parameters on, and which keeps the table of rates once per parameter.
+    """
+
+    def use_factors(self, factors: Sequence[float]) -> None:
+        """One factor for each of the optimizer's parameters, in their order."""
+        self.factors = tuple(factors)
+        self.map_factors = ops.HyperMap()
+        self.is_group_lr = True  # what makes the optimizers take a tuple of rates
+
+    def get_lr(self) -> tuple[Tensor, ...]:
+        rate = self.learning_rate(self.global_step).reshape(())
+        return self.map_factors(ops.partial(_times, rate), self.factors)
 
 
 def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Optimizer:
     """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
     rates = [float(rate) for rate in schedule]
-    groups: Any = rate_groups(decay_groups(parameters, config), rates, config)
+    groups = decay_groups(parameters, config)
+    factors = [rate_factor(parameter.name, config) for parameter in parameters]
+
+    def build(kind: Any, **settings: float | bool) -> nn.Optimizer:
+        if all(factor == 1 for factor in factors):
+            return kind(groups, rates, **settings)
+        optimizer = type(kind.__name__, (RatePerParameter, kind), {})(groups, rates, **settings)
+        optimizer.use_factors(factors)
+        return optimizer
+
     eps = EPS.get(config.opt, DEFAULT_EPS) if config.eps is None else config.eps
     if config.opt == "rmsprop":
-        return nn.RMSProp(groups, rates, momentum=config.momentum, epsilon=eps)
+        return build(nn.RMSProp, momentum=config.momentum, epsilon=eps)
     if config.opt == "lion":
-        return Lion(groups, rates)
+        return build(Lion)
     if config.opt == "adam":
-        return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=eps)
+        return build(nn.Adam, beta1=BETA1, beta2=BETA2, eps=eps)
     if config.opt in ("adamw", "adagrad", "lamb", "nadam"):
-        return {"adamw": AdamW, "adagrad": Adagrad, "lamb": Lamb, "nadam": NAdam}[config.opt](groups, rates, eps=eps)
+        return build({"adamw": AdamW, "adagrad": Adagrad, "lamb": Lamb, "nadam": NAdam}[config.opt], eps=eps)
     # nn.Momentum ignores use_nesterov on a CPU; the formula of SGD is the same
     nesterov = config.use_nesterov or config.opt == "nesterov"
     if config.opt == "sgd" or nesterov:
-        return nn.SGD(groups, rates, momentum=config.momentum, nesterov=nesterov)
+        return build(nn.SGD, momentum=config.momentum, nesterov=nesterov)
     assert config.opt == "momentum"
-    return nn.Momentum(groups, rates, momentum=config.momentum)
+    return build(nn.Momentum, momentum=config.momentum)

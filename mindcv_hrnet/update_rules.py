@@ -12,6 +12,12 @@ _lion = ops.MultitypeFuncGraph("lion")
 _lamb = ops.MultitypeFuncGraph("lamb")
 _adagrad = ops.MultitypeFuncGraph("adagrad")
 _nadam = ops.MultitypeFuncGraph("nadam")
+_same = ops.MultitypeFuncGraph("same")
+
+
+@_same.register("Tensor", "Number")
+def _same_rate(rate: Tensor, _: float) -> Tensor:
+    return rate
 
 
 @_lion.register("Tensor", "Number", "Tensor", "Tensor", "Tensor")
@@ -83,12 +89,12 @@ class _Rule(nn.Optimizer):
         super().__init__(learning_rate, params)
         self.decays = tuple(float(decay) for decay in self.weight_decay)
         self.hyper_map = ops.HyperMap()
-        self.count = len(self.decays)
 
     def rates(self) -> tuple[Tensor, ...]:
         """This update's learning rate for every parameter."""
         rate = self.get_lr()
-        return rate if self.is_group_lr else (rate,) * self.count
+        # not (rate,) * count: graph mode adds that up one by one, deeper than it allows from a thousand parameters on
+        return rate if self.is_group_lr else self.hyper_map(ops.partial(_same, rate), self.decays)
 
     def next_update(self) -> Tensor:
         """Count this update and return its number, from 1, as float32 of shape (1,)."""

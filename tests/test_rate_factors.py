@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.config import OptimizerConfig
+from mindcv_hrnet.config import OPTIMIZERS, OptimizerConfig
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -43,23 +43,59 @@ def test_first_and_second_step(opt, mode):
             np.testing.assert_allclose(step, FACTORS[name], rtol=1e-3, err_msg=name)
 
 
+@pytest.fixture
+def shallow_graphs():
+    """Graphs may be 40 calls deep instead of a thousand, so that 45 parameters show what HRNet's thousand would."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_recursion_limit(40)
+    yield
+    ms.set_recursion_limit(1000)
+
+
+@pytest.mark.parametrize("layer_decay", [None, 0.75])
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_the_graph_is_no_deeper_for_more_parameters(shallow_graphs, opt, layer_decay):
+    import mindspore as ms
+
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    names = [f"{part}.{i}.weight" for i in range(9) for part in ("conv1", "stage2", "stage3", "stage4", "classifier")]
+    weights = [ms.Parameter(ms.Tensor([1.0], ms.float32), name=name) for name in names]
+    config = OptimizerConfig(opt=opt, layer_decay=layer_decay)
+    optimizer = build_optimizer(weights, np.array([0.01, 0.02], np.float32), config)
+    optimizer(tuple(ms.Tensor([1.0], ms.float32) for _ in weights))
+    assert all(weight.asnumpy() < 1 for weight in weights)
+
+
 def test_decay_and_rates_go_together():
-    from mindcv_hrnet.optimizer import decay_groups, rate_groups
+    import mindspore as ms
 
-    config = OptimizerConfig(weight_decay=0.1, weight_decay_filter="norm_and_bias", layer_decay=0.5, head_lr_factor=3.0)
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    config = OptimizerConfig(
+        opt="adamw", weight_decay=0.1, weight_decay_filter="norm_and_bias", layer_decay=0.5, head_lr_factor=3.0
+    )
     weights = parameters()
-    *groups, order = rate_groups(decay_groups(weights, config), [0.01, 0.02], config)
-    assert order == {"order_params": weights}
-    found = {p.name: (g["weight_decay"], g["lr"]) for g in groups for p in g["params"]}
-    assert len(found) == sum(len(g["params"]) for g in groups) == len(FACTORS)
-    for name, factor in FACTORS.items():
-        decay = 0.1 if name.endswith("weight") else 0.0
-        assert found[name] == (decay, pytest.approx([0.01 * factor, 0.02 * factor])), name
+    optimizer = build_optimizer(weights, np.array([0.01, 0.02], np.float32), config)
+    optimizer(tuple(ms.Tensor([0.0, 0.0], ms.float32) for _ in weights))
+    for weight in weights:
+        decay = 0.1 if weight.name.endswith("weight") else 0.0
+        expected = (1 - 0.01 * FACTORS[weight.name] * decay) * np.array([1.0, -2.0])
+        np.testing.assert_allclose(weight.asnumpy(), expected, rtol=1e-6, err_msg=weight.name)
 
 
-def test_one_rate_for_all_needs_no_groups_of_it():
-    from mindcv_hrnet.optimizer import decay_groups, rate_groups
+def test_one_rate_for_all_needs_no_factors():
+    from mindspore import nn
 
-    config = OptimizerConfig()
-    groups = decay_groups(parameters(), config)
-    assert rate_groups(groups, [0.01], config) == groups
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    assert type(build_optimizer(parameters(), np.array([0.01, 0.02]), OptimizerConfig(opt="sgd"))) is nn.SGD
+
+
+def test_the_table_of_rates_is_kept_once():
+    from mindcv_hrnet.optimizer import build_optimizer
+
+    optimizer = build_optimizer(parameters(), np.array([0.01, 0.02]), OptimizerConfig(opt="adamw", layer_decay=0.5))
+    assert [name for name in optimizer.parameters_dict() if "learning_rate" in name] == ["learning_rate"]
