@@ -189,7 +189,7 @@ def test_other_files(tmp_path, content, message):
 
 
 def test_missing_file_folder_and_no_name(tmp_path):
-    assert refusal(tmp_path / "none.ckpt") == "checkpoint not found; pass --ckpt_path FILE"
+    assert refusal(tmp_path / "none.ckpt") == "checkpoint not found; check the path"
     assert refusal(tmp_path).startswith("is a folder; pass a checkpoint file")
     assert refusal("") == "ckpt_path is empty; pass --ckpt_path FILE"
 
@@ -201,6 +201,16 @@ def test_zip_of_something_else(tmp_path):
     assert refusal(path) == (
         "cannot be read as a PyTorch file (zip) (a zip file, but not one that torch.save wrote: it holds no data.pkl); "
         "is it complete?"
+    )
+
+
+def test_weights_under_another_name(tmp_path):
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", pickle.dumps({"net": {"conv1.weight": 1}, "epoch": 3}, 2))
+    assert refusal(path) == (
+        "the PyTorch file (zip) holds no tensors by name, nor such under state_dict_ema, model_ema, state_dict, model, "
+        "but net, epoch; save a state_dict()"
     )
 
 
