@@ -75,6 +75,7 @@ def wrapped_file(path, state, wrapper, legacy):
         order = [str(number) for number in range(len(state))]
         head = [LEGACY_START + b".", *(pickle.dumps(value, 2) for value in (1001, {"little_endian": True}))]
         storages = [struct.pack("<q", array.size) + array.tobytes() for array in state.values()]
+        content = content.replace(b"tQ", b"NtQ")  # here a storage says too whether it is a view of another one
         path.write_bytes(b"".join([*head, content, pickle.dumps(order, 2), *storages]))
         return
     with zipfile.ZipFile(path, "w") as archive:
