@@ -5,9 +5,12 @@ Every other exception is a defect of this package and keeps its traceback.
 
 
 class UserError(ValueError):
-    """Something the user can mend. `exit_code` is what the process returns."""
+    """Something the user can mend: what was asked for, unless a kind below says otherwise.
 
-    exit_code = 1
+    `exit_code` is what the process returns; 1 is left to defects.
+    """
+
+    exit_code = 2
 
 
 class ConfigError(UserError):

@@ -1,6 +1,6 @@
 """Started by mpirun or msrun from the tests: what only a job of several ranks can show. Prints one line per rank.
 
-    ranks.py linear|accumulated|synced [no-sync]
+ranks.py linear|accumulated|synced [no-sync]
 """
 
 import json

@@ -42,11 +42,11 @@ def command(capsys):
     return run
 
 
-def test_exit_codes_differ():
+def test_exit_codes_leave_1_to_defects():
     codes = {
         error.__name__: error.exit_code for error in (UserError, ConfigError, DataError, CheckpointError, RunError)
     }
-    assert codes == {"UserError": 1, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
+    assert codes == {"UserError": 2, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
 
 
 USAGE = "usage: mindcv-hrnet {train,validate,export,preview,predict,convert} ...; each has its own --help\n"
@@ -97,8 +97,8 @@ def test_help_of_each_command(job, capsys):
         ),
         (["train", "-c", RECIPE, "--data_dir", "no"], 3, "{cwd}/no: no such folder; set data_dir to your data set"),
         (["validate", "-c", RECIPE], 4, "ckpt_path is empty; pass --ckpt_path FILE"),
-        (["validate", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"),
-        (["export", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"),
+        (["validate", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; check the path"),
+        (["export", "--ckpt_path", "no.ckpt"], 4, "{cwd}/no.ckpt: checkpoint not found; check the path"),
         (["predict"], 2, "command line: the following arguments are required: images, --model; see --help"),
         (["predict", "a.png", "--model", "m", "--tip"], 2, "command line: unrecognized arguments: --tip; see --help"),
         (["predict", "a.png", "--model", "m", "--top", "0"], 2, "command line: top: 0 is not accepted; must be >= 1"),

@@ -55,7 +55,7 @@ def test_missing_folder_and_damaged_zip(tiny_network, tmp_path):
     network = tiny_network()
     (tmp_path / "f.ckpt").mkdir()
     (tmp_path / "a.pth").write_bytes(b"PK")
-    assert refusal(network, tmp_path / "no.ckpt") == f"{tmp_path}/no.ckpt: checkpoint not found; pass --ckpt_path FILE"
+    assert refusal(network, tmp_path / "no.ckpt") == f"{tmp_path}/no.ckpt: checkpoint not found; check the path"
     assert refusal(network, "") == "ckpt_path is empty; pass --ckpt_path FILE"
     assert refusal(network, tmp_path / "f.ckpt") == (
         f"{tmp_path}/f.ckpt: is a folder; pass a checkpoint file, such as {tmp_path}/f.ckpt/NAME-best.ckpt"

@@ -93,7 +93,9 @@ def list_models(pretrained: bool = False) -> list[str]:
 def published_at(name: str) -> str:
     """The address of the published weights of a variant, or an error that says which variants have some."""
     if name not in PUBLISHED_AT:
-        raise UserError(f"no weights of {name} are published; there are some of {', '.join(PUBLISHED_AT)}")
+        raise UserError(
+            f"pretrained: no weights of {name} are published, only of {', '.join(PUBLISHED_AT)}; name a file"
+        )
     return PUBLISHED_AT[name]
 
 

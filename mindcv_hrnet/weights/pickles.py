@@ -31,7 +31,7 @@ FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {"TUPLE": tuple, "LIST": lis
 
 
 class Refused(ValueError):
-    """The pickle asks for more than values and containers."""
+    """The pickle asks for more than values and containers, or they are not weights."""
 
 
 class _Mark:
@@ -91,7 +91,8 @@ def read_pickle(
                 argument = " ".join(map(str, _pop(stack, 2)))
             if argument not in constructors:
                 raise Refused(
-                    f"asks for {argument.replace(' ', '.')}, which is neither tensor nor container; {UNPICKLED_BY}"
+                    f"asks for {argument.replace(' ', '.')}, which is neither tensor nor container; {UNPICKLED_BY}; "
+                    "if the file is yours, save its state_dict() alone"
                 )
             stack.append(_Global(argument, constructors[argument]))
         elif name in ("REDUCE", "NEWOBJ"):

@@ -204,7 +204,8 @@ def _unwrap(content: Any) -> tuple[dict[str, _Tensor], list[str]]:
             remarks.append(f"taken from {inside[0]!r}" + (f", leaving {', '.join(others)}" if others else ""))
             content = content[inside[0]]
     if not is_state(content):
-        raise ValueError("it holds no weights: neither tensors by name, nor these under " + ", ".join(WRAPPERS))
+        found = f"but {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else "and no names at all"
+        raise Refused(f"holds no tensors by name, nor such under {', '.join(WRAPPERS)}, {found}; save a state_dict()")
     strangers = [str(name) for name, value in content.items() if not isinstance(value, _Tensor)]
     if strangers:
         remarks.append(f"{len(strangers)} entries that are no tensors left out ({', '.join(strangers[:3])})")

@@ -86,7 +86,7 @@ def _read(path: str) -> tuple[str, dict[str, np.ndarray], list[str]]:
         raise CheckpointError("ckpt_path is empty; pass --ckpt_path FILE")
     file = Path(path).expanduser()
     if not file.exists():
-        raise CheckpointError(f"{path}: checkpoint not found; pass --ckpt_path FILE")
+        raise CheckpointError(f"{path}: checkpoint not found; check the path")
     if file.is_dir():
         raise CheckpointError(f"{path}: is a folder; pass a checkpoint file, such as {path}/NAME-best.ckpt")
     try:

@@ -139,7 +139,10 @@ def test_create_model_makes_backbones():
         ({"features_only": True, "out_indices": ()}, "out_indices"),
         ({"out_indices": (0, 1)}, "features_only=True"),
         ({"features": "incre"}, "features_only=True"),
-        ({"pretrained": True}, "no weights of hrnet_w18_small are published; there are some of hrnet_w32, hrnet_w48"),
+        (
+            {"pretrained": True},
+            "pretrained: no weights of hrnet_w18_small are published, only of hrnet_w32, hrnet_w48; name a file",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

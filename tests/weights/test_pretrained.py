@@ -210,7 +210,9 @@ def test_recipe_names_the_published_file(server, cache, monkeypatch):
     assert weights_of(ModelConfig(pretrained=True, pretrained_url=server.url)) == str(cache / NAME)
     monkeypatch.setattr("mindcv_hrnet.models.specs.PUBLISHED_AT", {"hrnet_w48": server.url})
     assert weights_of(ModelConfig(model="hrnet_w48", pretrained=True)) == str(cache / NAME)
-    with pytest.raises(UserError, match=r"^no weights of hrnet_w32 are published; there are some of hrnet_w48$"):
+    with pytest.raises(
+        UserError, match=r"^pretrained: no weights of hrnet_w32 are published, only of hrnet_w48; name a file$"
+    ):
         weights_of(ModelConfig(pretrained=True))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.weights import count_classes, read_checkpoint, read_entries, read_weights, write_weights
+from mindcv_hrnet.weights.pytorch import LEGACY_START, write_zip
 
 
 def refusal(path):
@@ -60,6 +61,39 @@ def test_files_of_pytorch(torch_file, tiny_arrays, tiny_state, name, kind, first
     assert ("'module.' removed from 552 names".replace("552", str(len(tiny_state))) in weights.remarks) == (
         "module" in name
     )
+
+
+def wrapped_file(path, state, wrapper, legacy):
+    """A state dict below `wrapper` beside an epoch, in either format of PyTorch."""
+    write_zip(state, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    inner = parts["archive/data.pkl"][2:-1]
+    key = b"X" + struct.pack("<I", len(wrapper)) + wrapper.encode()
+    content = b"\x80\x02}" + key + inner + b"sX\x05\x00\x00\x00epochK\x03s."
+    if legacy:
+        order = [str(number) for number in range(len(state))]
+        head = [LEGACY_START + b".", *(pickle.dumps(value, 2) for value in (1001, {"little_endian": True}))]
+        storages = [struct.pack("<q", array.size) + array.tobytes() for array in state.values()]
+        content = content.replace(b"tQ", b"NtQ")  # here a storage says too whether it is a view of another one
+        path.write_bytes(b"".join([*head, content, pickle.dumps(order, 2), *storages]))
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**parts, "archive/data.pkl": content}.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapper", ["state_dict_ema", "model_ema", "state_dict", "model"])
+def test_every_wrapper_in_both_formats(tmp_path, tiny_arrays, tiny_state, wrapper, prefix, legacy):
+    path = tmp_path / "w.pth.tar"
+    wrapped_file(path, {prefix + name: array for name, array in tiny_state.items()}, wrapper, legacy)
+    weights = read_weights(str(path))
+    assert_equal(weights.arrays, tiny_arrays)
+    assert weights.kind == f"PyTorch file ({'legacy' if legacy else 'zip'})"
+    assert weights.remarks[0] == f"taken from {wrapper!r}, leaving epoch"
+    assert (f"'module.' removed from {len(tiny_state)} names" in weights.remarks) == bool(prefix)
 
 
 @pytest.mark.parametrize("name", ["odd_zip", "odd_legacy"])
@@ -189,7 +223,7 @@ def test_other_files(tmp_path, content, message):
 
 
 def test_missing_file_folder_and_no_name(tmp_path):
-    assert refusal(tmp_path / "none.ckpt") == "checkpoint not found; pass --ckpt_path FILE"
+    assert refusal(tmp_path / "none.ckpt") == "checkpoint not found; check the path"
     assert refusal(tmp_path).startswith("is a folder; pass a checkpoint file")
     assert refusal("") == "ckpt_path is empty; pass --ckpt_path FILE"
 
@@ -201,6 +235,16 @@ def test_zip_of_something_else(tmp_path):
     assert refusal(path) == (
         "cannot be read as a PyTorch file (zip) (a zip file, but not one that torch.save wrote: it holds no data.pkl); "
         "is it complete?"
+    )
+
+
+def test_weights_under_another_name(tmp_path):
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/data.pkl", pickle.dumps({"net": {"conv1.weight": 1}, "epoch": 3}, 2))
+    assert refusal(path) == (
+        "the PyTorch file (zip) holds no tensors by name, nor such under state_dict_ema, model_ema, state_dict, model, "
+        "but net, epoch; save a state_dict()"
     )
 
 
