@@ -1,4 +1,4 @@
-"""Where samples come from: a folder with one sub-folder per class, or tar files."""
+"""Where samples come from: a folder with one sub-folder per class, tar files, or MindRecord files."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from mindcv_hrnet.data.folder_index import SUFFIXES, folder_index
-from mindcv_hrnet.data.shards import TarShards, shard_files
+from mindcv_hrnet.data.records import MINDRECORD
+from mindcv_hrnet.data.shards import Format, Shards
+from mindcv_hrnet.data.tars import TAR
 from mindcv_hrnet.errors import DataError
 
 
@@ -88,7 +90,7 @@ class ImageFolder:
 
 
 def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None) -> Source:
-    """The images of `data_dir/split`, in class folders or in tar files; with an empty `split`, of `data_dir` itself.
+    """The images of `data_dir/split`, in class folders or in shards; with an empty `split`, of `data_dir` itself.
 
     Raises DataError.
     """
@@ -97,15 +99,25 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
-    return (TarShards if shard_files(os.fspath(base / split)) else ImageFolder)(base / split, class_names)
+    kind = _format_of(base / split)
+    return Shards(base / split, kind, class_names) if kind else ImageFolder(base / split, class_names)
 
 
 def class_names_of(data_dir: str, split: str) -> tuple[str, ...] | None:
     """Classes of `data_dir/split`; of class folders without looking for images. None where there is no such folder."""
     root = Path(data_dir).expanduser() / split
-    if shard_files(os.fspath(root)):
-        return TarShards(root).class_names
+    kind = _format_of(root)
+    if kind:
+        return Shards(root, kind).class_names
     return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None
+
+
+def _format_of(root: Path) -> Format | None:
+    """How the shards of a split are made; None for class folders. Raises DataError where there are two kinds."""
+    kinds = [kind for kind in (TAR, MINDRECORD) if kind.of(os.fspath(root))]
+    if len(kinds) > 1:
+        raise DataError(f"{root}: holds tar files and MindRecord files; keep one kind, or images count twice")
+    return kinds[0] if kinds else None
 
 
 def _class_folders(root: str) -> list[str]:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
-from mindcv_hrnet.data.shards import TarShards
+from mindcv_hrnet.data.shards import Shards
 from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
+from mindcv_hrnet.data.tars import TAR
 from mindcv_hrnet.errors import DataError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_imagenet.py"
@@ -71,7 +72,7 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
         pack(shards / "000.tar", pairs)
         (shards / "classes.txt").write_text("a\nb\n")
     plain, packed = ImageFolder(root), open_split(str(tmp_path / "shards"), "train")
-    assert isinstance(packed, TarShards) and class_names_of(str(tmp_path / "shards"), "train") == ("a", "b")
+    assert isinstance(packed, Shards) and class_names_of(str(tmp_path / "shards"), "train") == ("a", "b")
     assert packed.class_names == plain.class_names and packed.labels.tolist() == plain.labels.tolist()
     assert [packed.read(i) for i in range(17)] == [plain.read(i) for i in range(17)]
     one = stream(plain, sections)
@@ -97,21 +98,21 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
 def test_unusable_shards(members, message, tmp_path):
     pack(tmp_path / "000.tar", members)
     with pytest.raises(DataError, match=message):
-        TarShards(tmp_path)
+        Shards(tmp_path, TAR)
 
 
 def test_a_damaged_tar_is_named(tmp_path):
     (tmp_path / "000.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(DataError, match=r"000.tar: cannot be read \(.*\); is it a complete tar file\?"):
-        TarShards(tmp_path)
+        Shards(tmp_path, TAR)
 
 
 def test_a_tar_cut_short_after_the_start(tmp_path):
     pack(tmp_path / "000.tar", [("a/x.jpg", b"1" * 5000), ("b/x.jpg", b"2" * 5000)])
-    source = TarShards(tmp_path)
+    source = Shards(tmp_path, TAR)
     (tmp_path / "000.tar").write_bytes((tmp_path / "000.tar").read_bytes()[:7000])
     assert source.read(0) == b"1" * 5000
-    with pytest.raises(OSError, match="the tar ends 4"):
+    with pytest.raises(OSError, match="the tar file ends 4"):
         source.read(1)
 
 
@@ -132,7 +133,7 @@ def test_official_tars_are_laid_out(as_folder, prepare, folder, tmp_path):
     prepare.prepare_train(train, out, as_folder)
     prepare.prepare_validation(val, out, as_folder, labels)
     source = open_split(str(out), "train")
-    assert isinstance(source, ImageFolder if as_folder else TarShards)
+    assert isinstance(source, ImageFolder if as_folder else Shards)
     assert source.class_names == ("n01", "n02") and source.labels.tolist() == [0] * 4 + [1] * 3
     validation = open_split(str(out), "val", source.class_names)
     assert [(validation.read(i), int(validation.labels[i])) for i in range(3)] == [
