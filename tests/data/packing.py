@@ -1,10 +1,11 @@
-"""What the tests of shards share: tars made of bytes, and the stream of images that training gets."""
+"""What several tests share: tars made of bytes, and the stream of images that training gets."""
 
 import hashlib
 import io
 import tarfile
 
 from mindcv_hrnet.data.pipeline import TrainLoader
+from mindcv_hrnet.data.source import open_split
 
 
 def pack(path, members):
@@ -33,3 +34,11 @@ def stream(source, sections, size=1, **extra):
                     batches.append((epoch, step, hashlib.sha256(image.tobytes()).hexdigest(), int(label)))
         loader.close()
     return sorted(batches)
+
+
+def batch_of(settings, root, rank, size, epoch, step):
+    """Digest of one batch, of a loader made for it alone; for a process of its own."""
+    loader = TrainLoader(open_split(root, ""), *settings, seed=5, rank=rank, size=size)
+    batch = next(loader.batches(epoch, step))
+    loader.close()
+    return hashlib.sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
