@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CHUNK = 1 << 20
-CLASSES_FILE = "classes.txt"
+CLASSES_FILE, SUMS_FILE = "classes.txt", "SHA256SUMS"
 # A MindRecord file is a header, which lists the pages, and pages of one size, the last one filled with zeros
 HEADER, PAGE, LARGEST_PAGE = 1 << 20, 1 << 22, 1 << 28
 ROWS_AT_ONCE = 64
@@ -30,7 +30,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.path = folder, folder / "SHA256SUMS"
+        self.folder, self.path = folder, folder / SUMS_FILE
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         self.sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
@@ -93,7 +93,10 @@ def sync(path: Path) -> None:
 
 def check(out: Path, splits: Sequence[str]) -> None:
     """Read everything below `out` again and exit, with an error where a checksum differs."""
-    wrong = [f"{split}/{name}" for split in splits if (out / split).exists() for name in Ledger(out / split).wrong()]
+    ledgers = [Ledger(out / split) for split in splits if (out / split / SUMS_FILE).exists()]
+    if not ledgers:
+        sys.exit(f"error: {out}: no {SUMS_FILE} in {' or '.join(splits)}; give the folder that was filled")
+    wrong = [f"{ledger.folder.name}/{name}" for ledger in ledgers for name in ledger.wrong()]
     sys.exit(f"error: damaged or missing: {', '.join(wrong)}" if wrong else None)
 
 

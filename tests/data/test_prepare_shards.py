@@ -125,6 +125,12 @@ def test_check_names_what_is_damaged(damaged, run, folder, tmp_path):
         run("prepare_imagenet", "--check", *arguments)
 
 
+@pytest.mark.parametrize("name", ["prepare_imagenet", "prepare_shards"])
+def test_nothing_to_check(name, run, tmp_path):
+    with pytest.raises(SystemExit, match="nowhere: no SHA256SUMS in train or val; give the folder that was filled$"):
+        run(name, "--check", "--out", tmp_path / "nowhere")
+
+
 def test_mindspore_reads_what_was_moved_into_place(run, folder, tmp_path):
     from mindspore.mindrecord import FileReader
 
