@@ -127,7 +127,7 @@ def test_check_names_what_is_damaged(damaged, run, folder, tmp_path):
 
 @pytest.mark.parametrize("name", ["prepare_imagenet", "prepare_shards"])
 def test_nothing_to_check(name, run, tmp_path):
-    with pytest.raises(SystemExit, match="nowhere: no SHA256SUMS in train or val; give the folder that was filled$"):
+    with pytest.raises(SystemExit, match=r"nowhere: no SHA256SUMS in train or val; give the folder that was filled$"):
         run(name, "--check", "--out", tmp_path / "nowhere")
 
 
