@@ -56,7 +56,6 @@ class Preprocess(nn.Cell):
         self.on = Tensor(1 - label_smoothing + label_smoothing / num_classes, ms.float32)
         self.off = Tensor(label_smoothing / num_classes, ms.float32)
         self.cast, self.gather, self.tile, self.lerp = ops.Cast(), ops.Gather(), ops.Tile(), ops.Lerp()
-        self.outer = ops.BatchMatMul()
         self.per_channel = (1, len(mean), 1, 1)
 
     def construct(self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +81,7 @@ class Preprocess(nn.Cell):
         """(N, 4 or more) float32 boxes -> (N, 1, S, S) float32: 1 inside the box, 0 outside."""
         rows = self.span(box[:, 0:1], box[:, 2:3])
         columns = self.span(box[:, 1:2], box[:, 3:4])
-        # an outer product: broadcasting would take several times longer on a CPU
-        return self.outer(rows.expand_dims(2), columns.expand_dims(1)).expand_dims(1)
+        return (rows.expand_dims(2) * columns.expand_dims(1)).expand_dims(1)
 
     def span(self, start: Tensor, end: Tensor) -> Tensor:
         """(N, 1) and (N, 1) -> (N, S): 1 from start up to, not including, end."""
