@@ -1,7 +1,7 @@
 """The preview job: a PNG of what the network really sees, each training image after every step of its augmentation.
 
 One row per image of the first batch: the file with the crop's box, then the steps in the order in which they were
-drawn, erasing, and what the device makes of it. The same code and the same draws as in training.
+drawn, and what the device makes of it: erased, then mixed. The same code and the same draws as in training.
 """
 
 import logging
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 ROWS = 8
 TILE, CAPTION, GAP = 160, 30, 4
+DEVICE_TILES = 3
 _INK, _PAPER, _BOX = (20, 20, 20), (255, 255, 255), (230, 30, 30)
 
 
@@ -49,11 +50,14 @@ def preview(config: Config) -> Path:
     try:
         batch = next(loader.batches(0))
         entries = loader.entries(0, 0)
-        seen = _denormalised(build_preprocess(config)(*map(ms.Tensor, batch))[0].asnumpy(), config.augmentation)
-        grid = []
+        on_device, grid = build_preprocess(config), []
+        erased, seen = (
+            _denormalised(on_device(*map(ms.Tensor, part))[0].asnumpy(), config.augmentation)
+            for part in (batch._replace(mix=np.zeros_like(batch.mix)), batch)
+        )
         for row, entry in enumerate(entries.tolist()):
             tiles = list(_host_tiles(loader, entry, config.augmentation))
-            grid.append([*tiles, *_device_tiles(batch, row, seen[row], source.class_names)])
+            grid.append([*tiles, *_device_tiles(batch, row, erased[row], seen[row], source.class_names)])
     finally:
         loader.close()
     out = run_folder(config) / "preview.png"
@@ -85,13 +89,14 @@ def _host_tiles(loader: TrainLoader, entry: int, a: AugmentationConfig) -> Itera
             yield Tile(image, name if name.endswith("flip") else f"{name}\n{strength:.2f}")
 
 
-def _device_tiles(batch: TrainBatch, row: int, seen: np.ndarray, names: tuple[str, ...]) -> Iterator[Tile]:
-    """The image that reaches the device, and what the network sees of it, with the weights of its labels."""
+def _device_tiles(
+    batch: TrainBatch, row: int, erased: np.ndarray, seen: np.ndarray, names: tuple[str, ...]
+) -> Iterator[Tile]:
+    """The image that reaches the device, erased, and what the network sees of it, with the weights of its labels."""
     own, partner = names[batch.labels[row]], names[batch.labels[-1 - row]]
     y0, x0, y1, x1 = batch.erase[row].tolist()
-    yield Tile(
-        _as_rgb(batch.images[row]), f"to the device\n{f'erase {x1 - x0}x{y1 - y0}' if y1 > y0 else 'no erasing'}"
-    )
+    yield Tile(_as_rgb(batch.images[row]), "to the device")
+    yield Tile(erased, f"erase\n{x1 - x0}x{y1 - y0}" if y1 > y0 else "no erasing")
     top, left, bottom, right, keep = batch.mix[row].tolist()
     share = (bottom - top) * (right - left) / batch.images.shape[-1] ** 2 * (1 - keep)
     kind = "mixup" if keep > 0 else "cutmix"
@@ -112,13 +117,13 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _draw(grid: list[list[Tile]]) -> Image.Image:
-    """All rows; the last two tiles of each stand in the last two columns."""
+    """All rows; the device's tiles of each stand in the last columns."""
     columns = max(map(len, grid))
     sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(grid) * (TILE + CAPTION + GAP) + GAP), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for row, tiles in enumerate(grid):
         for number, tile in enumerate(tiles):
-            column = number if number < len(tiles) - 2 else columns - len(tiles) + number
+            column = number if number < len(tiles) - DEVICE_TILES else columns - len(tiles) + number
             left, top = GAP + column * (TILE + GAP), GAP + row * (TILE + CAPTION + GAP)
             picture = Image.fromarray(tile.image)
             picture.thumbnail((TILE, TILE))

@@ -11,7 +11,7 @@ from mindcv_hrnet.data.transforms import store
 
 RECIPE = (
     "--device_target CPU --mode 1 --image_resize 32 --batch_size 64 --auto_augment randaug-m7-mstd0.5 --re_prob 1 "
-    "--mixup 0.2 --seed 3 --warmup_epochs 0"
+    "--mixup 5 --seed 3 --warmup_epochs 0"
 )
 
 
@@ -41,20 +41,26 @@ def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch
     (grid,) = grids
     assert len(grid) == 6
     for tiles in grid:
-        file, crop, *steps, sent, seen = tiles
+        file, crop, *steps, sent, erased, seen = tiles
         assert file.image.shape == (50, 70, 3) and file.caption.split("\n")[1].startswith("70x50 ")
         assert crop.caption.startswith("crop\n") and crop.image.shape == (32, 32, 3)
         assert all(step.image.shape == (32, 32, 3) for step in steps)
-        assert sent.caption.startswith("to the device\nerase ")
+        assert sent.caption == "to the device"
+        kind, box = erased.caption.split("\n")
+        width, height = map(int, box.split("x"))
+        changed = (erased.image != sent.image).any(axis=2)
+        assert kind == "erase" and changed.sum() >= 0.9 * width * height and not changed.all()
+        grey = np.round([123.675, 116.28, 103.53])  # the mean colour, which is zero after normalisation
+        assert (erased.image == grey).all(axis=2).sum() >= width * height
         first, second = seen.caption.split("\n")
         kind, own_share, own = first.split()
-        assert kind == "mixup" and own == file.caption.split("\n")[0] and float(own_share) <= 1
+        assert kind == "mixup" and own == file.caption.split("\n")[0] and 0.2 < float(own_share) < 0.8
         assert abs(float(own_share) + float(second.split()[0]) - 1) < 0.011
         # the last step is what the batch holds
         out_of_batch = np.zeros((3, 32, 32), np.uint8)
         store((steps or [crop])[-1].image, out_of_batch)
         assert (out_of_batch == sent.image.transpose(2, 0, 1)).all()
-        assert (seen.image != sent.image).any()
+        assert (seen.image != erased.image).any()
 
 
 def test_what_is_shown_is_what_training_gets(tmp_path):
@@ -70,6 +76,8 @@ def test_what_is_shown_is_what_training_gets(tmp_path):
 
 def test_the_sheet_has_room_for_every_tile():
     tile = module.Tile(np.zeros((10, 20, 3), np.uint8), "a caption that is much too long for its tile, really\nb")
-    sheet = module._draw([[tile] * 3, [tile] * 5])
-    assert sheet.size == (5 * 164 + 4, 2 * 194 + 4)
-    assert np.asarray(sheet)[4 + 80, 2 * 164 + 4 : 3 * 164].min() == 255  # first row: nothing in its third column
+    sheet = module._draw([[tile] * 5, [tile] * 7])
+    assert sheet.size == (7 * 164 + 4, 2 * 194 + 4)
+    rows = np.asarray(sheet)[[4 + 80, 4 + 194 + 80]]  # through the pictures, of which the first row has two less
+    filled = [[part.min() < 255 for part in np.split(row[4:], 7)] for row in rows]
+    assert filled == [[True, True, False, False, True, True, True], [True] * 7]

@@ -1,49 +1,60 @@
-"""Images inside tar files: one tar per class, class folders inside tars, or WebDataset pairs. Read in place, at random.
+"""Images inside a few big files, read in place, at random: what tar files and MindRecord files have in common.
 
-A split is a folder of `*.tar`. A member's class is, in this order: the number in its pair's `.cls` member, which
-counts the lines of `classes.txt` beside the tars; its folder inside the tar; the tar's own name.
+Where each image lies is listed once and remembered (`index_cache`) for as long as the files keep their names, sizes
+and modification times.
 """
 
 import os
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.folder_index import SUFFIXES
+from mindcv_hrnet.data.index_cache import Arrays, Listing, Progress, block, lines, remembered
 from mindcv_hrnet.errors import DataError
 
 CLASSES_FILE = "classes.txt"
 
 
-class _Member(NamedTuple):
-    """An image in a tar: where its bytes are, and its class by name or, from a `.cls` member, by number."""
+class Member(NamedTuple):
+    """An image in a shard: its bytes, what to call it in a message, and its class by name or by number."""
 
-    name: str
     offset: int
     size: int
+    name: str
     label: str | int
 
 
-class TarShards:
-    """The images in `root/*.tar`, tar after tar, in the order in which they lie there; classes sorted by name.
+class Format(NamedTuple):
+    """A kind of shard.
 
-    Sampling, augmentation and labels are those of an image folder with the same content: every image counts once, and
-    any of them is read on its own. `class_names` as in `ImageFolder`. Raises DataError.
+    name: for messages. of: the shards of a folder, sorted. companions: files that belong to a shard, by suffix.
+    members: a shard's images, raises DataError. numbers_are_names: whether class numbers do without `classes.txt`.
     """
 
-    def __init__(self, root: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
+    name: str
+    of: Callable[[str], list[str]]
+    members: Callable[[str], Iterable[Member]]
+    companions: tuple[str, ...] = ()
+    numbers_are_names: bool = False
+
+
+class Shards:
+    """The images in the shards of `root`, one shard after the other, in the order in which they lie there.
+
+    Classes are sorted by name. A class number n stands for line n + 1 of `classes.txt` beside the shards. Sampling,
+    augmentation and labels are those of an image folder with the same content: every image counts once, and any of them
+    is read on its own, by any number of threads. `class_names` as in `ImageFolder`. Raises DataError.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], kind: Format, class_names: Sequence[str] | None = None) -> None:
         self.root = os.fspath(root)
-        self._tars = shard_files(self.root)
-        listed = Path(self.root, CLASSES_FILE)
-        numbered = listed.read_text(encoding="utf-8").split("\n") if listed.exists() else []
-        members = [(shard, member) for shard, tar in enumerate(self._tars) for member in _members(tar)]
-        if not members:
-            raise DataError(f"{self.root}: no image in any of its {len(self._tars)} tar files")
-        names = [self._name(self._tars[shard], member, numbered) for shard, member in members]
-        self.class_names = tuple(class_names) if class_names is not None else tuple(sorted(set(names)))
+        self._shards, self._kind = kind.of(self.root), kind
+        found = remembered(self.root, self._holds, self._list)
+        names = lines(found["names"])
+        self.class_names = tuple(class_names) if class_names is not None else tuple(names)
         unknown = sorted(set(names) - set(self.class_names))
         if unknown:
             raise DataError(
@@ -53,67 +64,101 @@ class TarShards:
         if len(self.class_names) < 2:
             raise DataError(f"{self.root}: only one class ('{self.class_names[0]}'); classification needs two or more")
         numbers = {name: number for number, name in enumerate(self.class_names)}
-        self.labels = np.array([numbers[name] for name in names], np.int32)
-        self._shards = np.array([shard for shard, _ in members], np.int32)
-        self._offsets = np.array([member.offset for _, member in members], np.int64)
-        self._sizes = np.array([member.size for _, member in members], np.int64)
+        self.labels = np.array([numbers[name] for name in names], np.int32)[found["classes"]]
+        self._offsets, self._sizes = found["offsets"], found["sizes"]
+        self._ends = np.cumsum(found["counts"])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def path(self, index: int) -> str:
-        """`tar:byte offset`; names inside the tars are not kept."""
-        return f"{self._tars[self._shards[index]]}: image at byte {self._offsets[index]}"
+        """`shard: byte offset`; names inside the shards are not kept."""
+        return f"{self._shard(index)}: image at byte {self._offsets[index]}"
 
     def read(self, index: int) -> bytes:
         size = int(self._sizes[index])
-        with open(self._tars[self._shards[index]], "rb", buffering=0) as tar:
-            tar.seek(int(self._offsets[index]))
-            data = tar.read(size)
+        with open(self._shard(index), "rb", buffering=0) as shard:
+            shard.seek(int(self._offsets[index]))
+            data = shard.read(size)
         if len(data) < size:
-            raise OSError(f"the tar ends {size - len(data)} bytes early")
+            raise OSError(f"the {self._kind.name} file ends {size - len(data)} bytes early")
         return data
 
-    def _name(self, tar: str, member: _Member, numbered: Sequence[str]) -> str:
-        if isinstance(member.label, str):
-            return member.label
-        if not 0 <= member.label < len([line for line in numbered if line]):
-            raise DataError(
-                f"{tar}: {member.name} has class number {member.label}, which needs a line in "
-                f"{os.path.join(self.root, CLASSES_FILE)}; write one class name per line"
-            )
-        return numbered[member.label]
+    def _shard(self, index: int) -> str:
+        return self._shards[np.searchsorted(self._ends, index, side="right")]
+
+    def _state(self) -> tuple[list[str], np.ndarray]:
+        """What the listing depends on: names, and (files, 2) sizes and modification times in ns."""
+        paths = [path + suffix for path in self._shards for suffix in ("", *self._kind.companions)]
+        listed = Path(self.root, CLASSES_FILE)
+        paths += [os.fspath(listed)] if listed.exists() else []
+        stats = [os.stat(path) for path in paths if os.path.exists(path)]
+        return paths, np.array([(stat.st_size, stat.st_mtime_ns) for stat in stats], np.int64)
+
+    def _holds(self, arrays: Arrays) -> bool:
+        names, state = self._state()
+        return lines(arrays["files"]) == names and np.array_equal(arrays["state"], state)
+
+    def _list(self) -> Listing:
+        files, state = self._state()  # before listing: later changes are noticed
+        progress = Progress(self.root, len(self._shards), f"{self._kind.name} files")
+        class_of = _ClassNames(self.root, self._kind.numbers_are_names)
+        counts, offsets, sizes, classes = [], [], [], []
+        for shard in self._shards:
+            members = list(self._kind.members(shard))
+            counts.append(len(members))
+            offsets.append(np.array([member.offset for member in members], np.int64))
+            sizes.append(np.array([member.size for member in members], np.int64))
+            classes.append(np.array([class_of.number(shard, member) for member in members], np.int32))
+            progress.add(len(members))
+        if not sum(counts):
+            raise DataError(f"{self.root}: no image in any of its {len(self._shards)} {self._kind.name} files")
+        names, places = class_of.sorted()
+        arrays = {
+            "files": block(files),
+            "state": state,
+            "names": block(names),
+            "counts": np.array(counts, np.int64),
+            "offsets": np.concatenate(offsets),
+            "sizes": np.concatenate(sizes),
+            "classes": places[np.concatenate(classes)],
+        }
+        return Listing(arrays, sum(counts), int(state[:, 1].max()))
 
 
-def shard_files(root: str) -> list[str]:
-    """The tar files of a split, sorted; empty where it has none."""
+class _ClassNames:
+    """Numbers the classes as they turn up, and sorts them in the end."""
+
+    def __init__(self, root: str, numbers_are_names: bool) -> None:
+        self._file = Path(root, CLASSES_FILE)
+        self._lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        self._plain = numbers_are_names and not self._lines
+        self._found: dict[str | int, int] = {}
+        twice = [line for line, times in Counter(filter(None, self._lines)).items() if times > 1]
+        if twice:
+            raise DataError(f"{self._file}: '{twice[0]}' stands there twice; every class needs a name of its own")
+
+    def number(self, shard: str, member: Member) -> int:
+        label = member.label
+        if isinstance(label, int) and not self._plain:
+            if not 0 <= label < len(self._lines) or not self._lines[label]:
+                raise DataError(
+                    f"{shard}: {member.name} has class number {label}, which needs a line in {self._file}; "
+                    "write one class name per line"
+                )
+            label = self._lines[label]
+        return self._found.setdefault(label, len(self._found))
+
+    def sorted(self) -> tuple[list[str], np.ndarray]:
+        """The names in order, and the place of each class found so far; numbers without names in numeric order."""
+        ordered = sorted(self._found, key=lambda label: (isinstance(label, str), label))
+        places = {label: place for place, label in enumerate(ordered)}
+        return [str(label) for label in ordered], np.array([places[label] for label in self._found], np.int32)
+
+
+def files_in(root: str, wanted: Callable[[str], bool]) -> list[str]:
+    """The files of a folder by name, sorted; empty where there is no folder."""
     try:
-        return sorted(os.path.join(root, name) for name in os.listdir(root) if name.endswith(".tar"))
+        return sorted(os.path.join(root, name) for name in os.listdir(root) if wanted(name))
     except OSError:
         return []
-
-
-def _members(tar: str) -> Iterator[_Member]:
-    """The images of a tar with their labels."""
-    stem = Path(tar).name.removesuffix(".tar")
-    images: dict[str, tarfile.TarInfo] = {}
-    numbers: dict[str, int] = {}
-    try:
-        with tarfile.open(tar, "r:") as archive:
-            for info in archive:
-                key, suffix = os.path.splitext(info.name)
-                if not info.isfile() or os.path.basename(info.name).startswith("."):
-                    continue
-                if suffix.lower() in SUFFIXES:
-                    if key in images:
-                        raise DataError(f"{tar}: holds {images[key].name} and {info.name}; one image per key")
-                    images[key] = info
-                elif suffix == ".cls":
-                    file = archive.extractfile(info)
-                    assert file is not None
-                    numbers[key] = int(file.read())
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise DataError(f"{tar}: cannot be read ({error}); is it a complete tar file?") from None
-    for key, info in images.items():
-        folder = os.path.basename(os.path.dirname(info.name))
-        yield _Member(info.name, info.offset_data, info.size, numbers.get(key, folder or stem))

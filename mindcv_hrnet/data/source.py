@@ -1,4 +1,4 @@
-"""Where samples come from: a folder with one sub-folder per class, tar files, or a data set's original files."""
+"""Where samples come from: a folder with one sub-folder per class, tars, MindRecord, or a data set's original files."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ import numpy as np
 
 from mindcv_hrnet.data.folder_index import SUFFIXES, folder_index
 from mindcv_hrnet.data.originals import ORIGINALS, OriginalSplit
-from mindcv_hrnet.data.shards import TarShards, shard_files
+from mindcv_hrnet.data.records import MINDRECORD
+from mindcv_hrnet.data.shards import Format, Shards
+from mindcv_hrnet.data.tars import TAR
 from mindcv_hrnet.errors import DataError
 
 
@@ -89,7 +91,7 @@ class ImageFolder:
 
 
 def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = None, dataset: str = "folder") -> Source:
-    """The images of `data_dir/split`, in class folders or in tar files; with an empty `split`, of `data_dir` itself.
+    """The images of `data_dir/split`, in class folders or in shards; with an empty `split`, of `data_dir` itself.
 
     A `dataset` of `ORIGINALS` has its files in `data_dir`, and classes of its own. Raises DataError.
     """
@@ -100,7 +102,8 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
         )
     if dataset in ORIGINALS:
         return OriginalSplit(dataset, base, split)
-    return (TarShards if shard_files(os.fspath(base / split)) else ImageFolder)(base / split, class_names)
+    kind = _format_of(base / split)
+    return Shards(base / split, kind, class_names) if kind else ImageFolder(base / split, class_names)
 
 
 def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[str, ...] | None:
@@ -109,9 +112,18 @@ def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[
     if dataset in ORIGINALS:
         return ORIGINALS[dataset].class_names(base)
     root = base / split
-    if shard_files(os.fspath(root)):
-        return TarShards(root).class_names
+    kind = _format_of(root)
+    if kind:
+        return Shards(root, kind).class_names
     return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None
+
+
+def _format_of(root: Path) -> Format | None:
+    """How the shards of a split are made; None for class folders. Raises DataError where there are two kinds."""
+    kinds = [kind for kind in (TAR, MINDRECORD) if kind.of(os.fspath(root))]
+    if len(kinds) > 1:
+        raise DataError(f"{root}: holds tar files and MindRecord files; keep one kind, or images count twice")
+    return kinds[0] if kinds else None
 
 
 def _class_folders(root: str) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet.data import folder_index as module
+from mindcv_hrnet.data import index_cache
 from mindcv_hrnet.data.folder_index import folder_index
 from mindcv_hrnet.data.source import ImageFolder
 
@@ -15,7 +16,7 @@ from mindcv_hrnet.data.source import ImageFolder
 def tree(tmp_path, monkeypatch):
     """An old folder of three classes, worth caching; scans are counted in `tree.scans`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "WORTH_CACHING", 1)
+    monkeypatch.setattr(index_cache, "WORTH_CACHING", 1)
     root, scans = tmp_path / "train", []
     for name in ("a/002.jpg", "a/deep/001.jpg", "b/x.jpg", "c/épée.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ def test_the_second_start_lists_nothing(tree, caplog):
     with caplog.at_level(logging.INFO):
         assert names(root) == EXPECTED and names(root) == EXPECTED
     assert len(scans) == 1
-    (cache,) = module._cache_file(str(root)).parent.glob("*.npz")
+    (cache,) = index_cache.cache_file(str(root)).parent.glob("*.npz")
     assert caplog.messages == [f"{root}: 4 images listed; kept in {cache} for the next start"]
 
 
@@ -74,14 +75,14 @@ def test_a_folder_that_is_still_being_filled_is_not_remembered(tree):
     (root / "b" / "new.jpg").write_bytes(b"1")
     names(root)
     names(root)
-    assert len(scans) == 2 and not module._cache_file(str(root)).exists()
+    assert len(scans) == 2 and not index_cache.cache_file(str(root)).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", None])
 def test_a_damaged_cache_is_replaced(content, tree):
     root, scans = tree
     names(root)
-    cache = module._cache_file(str(root))
+    cache = index_cache.cache_file(str(root))
     cache.write_bytes(cache.read_bytes()[:-400] if content is None else content)
     assert names(root) == EXPECTED and names(root) == EXPECTED and len(scans) == 2
 
@@ -94,9 +95,9 @@ def test_other_classes_need_another_list(tree):
 
 def test_small_folders_leave_no_file(tree, monkeypatch):
     root, _ = tree
-    monkeypatch.setattr(module, "WORTH_CACHING", 5)
+    monkeypatch.setattr(index_cache, "WORTH_CACHING", 5)
     names(root)
-    assert not module._cache_file(str(root)).exists()
+    assert not index_cache.cache_file(str(root)).exists()
 
 
 def test_a_cache_that_cannot_be_written_changes_nothing(tree, monkeypatch, tmp_path):
@@ -122,7 +123,7 @@ def test_ranks_that_start_together_scan_once(tree, monkeypatch):
 def test_later_ranks_leave_the_scan_to_the_first(tree, monkeypatch):
     root, scans = tree
     waited = []
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: (waited.append(seconds), names_of_rank(0)))
+    monkeypatch.setattr(index_cache.time, "sleep", lambda seconds: (waited.append(seconds), names_of_rank(0)))
 
     def names_of_rank(rank):
         monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(rank))
@@ -134,13 +135,16 @@ def test_later_ranks_leave_the_scan_to_the_first(tree, monkeypatch):
 
 def test_progress_of_a_long_scan(tree, monkeypatch, caplog):
     root, _ = tree
-    monkeypatch.setattr(module, "PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr(index_cache, "PROGRESS_EVERY_S", 0.0)
     with caplog.at_level(logging.INFO):
         names(root)
     assert caplog.messages[:3] == [f"{root}: {n} of 3 classes listed, {m} images" for n, m in ((1, 2), (2, 3), (3, 4))]
 
 
-def test_a_million_names_take_tens_of_megabytes(tree):
+def test_a_million_names_take_tens_of_megabytes(tmp_path, monkeypatch):
     lengths = np.full(1_281_167, 20, np.uint16)
-    index = module._assemble(bytes(20 * len(lengths)), lengths, np.array([len(lengths)]))
+    names = np.zeros(20 * len(lengths), np.uint8)
+    arrays = {"names": names, "lengths": lengths, "counts": np.array([len(lengths)])}
+    monkeypatch.setattr(module, "remembered", lambda *args: arrays)
+    index = folder_index(str(tmp_path), ["a"])
     assert len(index.names) + index.ends.nbytes < 40e6

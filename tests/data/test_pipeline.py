@@ -1,12 +1,15 @@
 import gc
 import hashlib
 import logging
+import multiprocessing
 import os
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
+from packing import batch_of, images_of, pack
 
 from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
 from mindcv_hrnet.data.source import ImageFolder
@@ -86,6 +89,25 @@ def test_the_union_over_ranks_is_the_same(folder, sections):
     assert len(one) == 16 and images(2) == one and images(4) == one and images(8) == one
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "tars"])
+def test_processes_produce_the_stream_of_threads(packed, folder, sections, tmp_path):
+    """Ranks are processes; so may be the workers of one's own code, whichever steps each of them prepares."""
+    root = folder({"a": 9, "b": 8})
+    if packed:
+        for name in "ab":
+            pack(tmp_path / "tars" / f"{name}.tar", images_of(root / name))
+    settings, wanted = sections(**RECIPE), []
+    for rank in range(2):
+        loader = TrainLoader(ImageFolder(root), *settings, seed=5, rank=rank, size=2)
+        wanted += [digest(batch) for epoch in range(2) for batch in loader.batches(epoch)]
+        loader.close()
+    places = [(rank, 2, epoch, step) for rank in range(2) for epoch in range(2) for step in range(2)]
+    job = partial(batch_of, settings, str(tmp_path / "tars" if packed else root))
+    for workers in (1, 2):
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            assert pool.starmap(job, places, chunksize=1) == wanted
+
+
 def test_three_views_of_each_image(folder, sections):
     source = ImageFolder(folder({"a": 6, "b": 6}))
     recipe = dict(auto_augment="randaug-m9-n2", re_prob=1.0)
@@ -138,6 +160,29 @@ def test_jumping_costs_nothing(folder, sections):
     next(loader.batches(10_000, 3))
     loader.close()
     assert time.perf_counter() - start < 1
+
+
+class AsManyAsImageNet(ImageFolder):
+    """A few files that stand for 1,281,167."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self._files, self.labels = len(self.labels), np.resize(self.labels, 1_281_167)
+
+    def path(self, index):
+        return os.path.join(self.root, self.class_names[self.labels[index]], self._index.name(index % self._files))
+
+
+def test_jumping_takes_less_than_a_second_at_the_size_of_imagenet(folder, sections):
+    loader = TrainLoader(AsManyAsImageNet(folder({"a": 9, "b": 8})), *sections(**RECIPE), seed=5)
+    last, took = loader.steps_per_epoch - 1, []
+    for epoch, step in [(0, 0), (0, last), (299, 12_345), (299, last), (1_000_000, last - 2), (0, 1)]:
+        start = time.perf_counter()
+        next(loader.batches(epoch, step))
+        took.append(time.perf_counter() - start)
+    loader.close()
+    # each draws the order of one epoch or two, 0.07 s each; the median, because others may use the cores, too
+    assert np.median(took) < 1, took
 
 
 def test_labels_belong_to_their_images(folder, sections):

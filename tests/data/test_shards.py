@@ -1,54 +1,16 @@
-import hashlib
-import importlib.util
-import io
-import tarfile
-from pathlib import Path
+import logging
+import os
+import time
 
-import numpy as np
 import pytest
+from packing import images_of, pack, stream
 
-from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
-from mindcv_hrnet.data.shards import TarShards
+from mindcv_hrnet.data import index_cache
+from mindcv_hrnet.data.pipeline import EvalLoader
+from mindcv_hrnet.data.shards import Shards
 from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
+from mindcv_hrnet.data.tars import TAR
 from mindcv_hrnet.errors import DataError
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_imagenet.py"
-
-
-@pytest.fixture(scope="module")
-def prepare():
-    spec = importlib.util.spec_from_file_location("prepare_imagenet", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def pack(path, members):
-    """A tar of (name, bytes)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def images_of(root):
-    return [(path.name, path.read_bytes()) for path in sorted(root.glob("*.jpg"))]
-
-
-def stream(source, sections, size=1, **extra):
-    batches = []
-    for rank in range(size):
-        settings = sections(batch_size=4 // size, auto_augment="randaug-m7-mstd0.5", **extra)
-        loader = TrainLoader(source, *settings, seed=5, rank=rank, size=size)
-        for epoch in range(2):
-            for step, batch in enumerate(loader.batches(epoch)):
-                for image, label in zip(batch.images, batch.labels, strict=True):
-                    batches.append((epoch, step, hashlib.sha256(image.tobytes()).hexdigest(), int(label)))
-        loader.close()
-    return sorted(batches)
 
 
 @pytest.mark.parametrize("layout", ["tar per class", "folders in tars", "webdataset"])
@@ -71,7 +33,7 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
         pack(shards / "000.tar", pairs)
         (shards / "classes.txt").write_text("a\nb\n")
     plain, packed = ImageFolder(root), open_split(str(tmp_path / "shards"), "train")
-    assert isinstance(packed, TarShards) and class_names_of(str(tmp_path / "shards"), "train") == ("a", "b")
+    assert isinstance(packed, Shards) and class_names_of(str(tmp_path / "shards"), "train") == ("a", "b")
     assert packed.class_names == plain.class_names and packed.labels.tolist() == plain.labels.tolist()
     assert [packed.read(i) for i in range(17)] == [plain.read(i) for i in range(17)]
     one = stream(plain, sections)
@@ -91,88 +53,122 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
         ),
         ([("x.jpg", b"1"), ("x.cls", b"three")], r"000.tar: cannot be read \(invalid literal"),
         ([("x.jpg", b"1")], r"only one class \('000'\)"),
-        ([("a/x.jpg", b"1"), ("a/x.png", b"1")], "holds a/x.jpg and a/x.png; one image per key"),
+        ([("a/x.jpg", b"1"), ("a/x.png", b"1")], "^[^ ]*000.tar: holds a/x.jpg and a/x.png; one image per key$"),
     ],
 )
 def test_unusable_shards(members, message, tmp_path):
     pack(tmp_path / "000.tar", members)
     with pytest.raises(DataError, match=message):
-        TarShards(tmp_path)
+        Shards(tmp_path, TAR)
 
 
 def test_a_damaged_tar_is_named(tmp_path):
     (tmp_path / "000.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(DataError, match=r"000.tar: cannot be read \(.*\); is it a complete tar file\?"):
-        TarShards(tmp_path)
+        Shards(tmp_path, TAR)
 
 
 def test_a_tar_cut_short_after_the_start(tmp_path):
     pack(tmp_path / "000.tar", [("a/x.jpg", b"1" * 5000), ("b/x.jpg", b"2" * 5000)])
-    source = TarShards(tmp_path)
+    source = Shards(tmp_path, TAR)
     (tmp_path / "000.tar").write_bytes((tmp_path / "000.tar").read_bytes()[:7000])
     assert source.read(0) == b"1" * 5000
-    with pytest.raises(OSError, match="the tar ends 4"):
+    with pytest.raises(OSError, match="the tar file ends 4"):
         source.read(1)
 
 
-def official(folder, tmp_path):
-    """Two official tars in small: (train, val, labels)."""
-    root = folder({"n02": 3, "n01": 4})
-    inner = [
-        (f"{name}.tar", pack(tmp_path / f"{name}.tar", images_of(root / name)).read_bytes()) for name in ("n02", "n01")
+def test_tars_have_the_order_of_class_folders(tmp_path):
+    for name in ("a", "a b", "a-b"):  # with the suffix the first one would come last
+        pack(tmp_path / f"{name}.tar", [("x.jpg", name.encode())])
+    source = Shards(tmp_path, TAR)
+    assert [source.read(i) for i in range(3)] == [b"a", b"a b", b"a-b"] and source.labels.tolist() == [0, 1, 2]
+
+
+def test_two_classes_of_one_name(tmp_path):
+    pack(tmp_path / "000.tar", [("x.jpg", b"1"), ("x.cls", b"0")])
+    (tmp_path / "classes.txt").write_text("crane\nox\ncrane\n")
+    with pytest.raises(
+        DataError, match=r"classes.txt: 'crane' stands there twice; every class needs a name of its own"
+    ):
+        Shards(tmp_path, TAR)
+
+
+def test_two_kinds_of_shards(tmp_path):
+    pack(tmp_path / "000.tar", [("a/x.jpg", b"1")])
+    (tmp_path / "x.mindrecord").write_bytes(b"")
+    with pytest.raises(DataError, match="holds tar files and MindRecord files; keep one kind, or images count twice"):
+        open_split(str(tmp_path), "")
+
+
+# --- listed once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def remembered(tmp_path, monkeypatch):
+    """Two old tars worth remembering, and what has been listed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(index_cache, "WORTH_CACHING", 1)
+    listed, kind = [], TAR._replace(members=lambda tar: (listed.append(os.path.basename(tar)), TAR.members(tar))[1])
+    for name in "ab":
+        settle(pack(tmp_path / "train" / f"{name}.tar", [(f"{i}.jpg", f"{name}{i}".encode()) for i in range(3)]))
+    return tmp_path / "train", kind, listed
+
+
+def settle(path):
+    os.utime(path, (time.time() - 60,) * 2)
+
+
+def content(root, kind):
+    source = Shards(root, kind)
+    return [source.read(i).decode() for i in range(len(source))], source.labels.tolist(), source.class_names
+
+
+EXPECTED = (["a0", "a1", "a2", "b0", "b1", "b2"], [0, 0, 0, 1, 1, 1], ("a", "b"))
+
+
+def test_the_second_start_reads_no_header(remembered, caplog):
+    root, kind, listed = remembered
+    with caplog.at_level(logging.INFO):
+        assert content(root, kind) == content(root, kind) == EXPECTED
+    assert listed == ["a.tar", "b.tar"]
+    assert caplog.messages == [
+        f"{root}: 6 images listed; kept in {index_cache.cache_file(str(root))} for the next start"
     ]
-    val = [("v1.JPEG", b"of n02"), ("v2.JPEG", b"of n01"), ("v3.JPEG", b"of n01")]
-    return pack(tmp_path / "t.tar", inner), pack(tmp_path / "v.tar", val), {"v1.JPEG": 1, "v2.JPEG": 0, "v3.JPEG": 0}
+    assert Shards(root, kind, ("0", "a", "b")).labels.tolist() == [1, 1, 1, 2, 2, 2] and len(listed) == 2
 
 
-@pytest.mark.parametrize("as_folder", [False, True])
-def test_official_tars_are_laid_out(as_folder, prepare, folder, tmp_path):
-    train, val, labels = official(folder, tmp_path)
-    out = tmp_path / "out"
-    prepare.prepare_train(train, out, as_folder)
-    prepare.prepare_validation(val, out, as_folder, labels)
-    source = open_split(str(out), "train")
-    assert isinstance(source, ImageFolder if as_folder else TarShards)
-    assert source.class_names == ("n01", "n02") and source.labels.tolist() == [0] * 4 + [1] * 3
-    validation = open_split(str(out), "val", source.class_names)
-    assert [(validation.read(i), int(validation.labels[i])) for i in range(3)] == [
-        (b"of n01", 0),
-        (b"of n01", 0),
-        (b"of n02", 1),
-    ]
-    assert prepare.Ledger(out / "train").wrong() == prepare.Ledger(out / "val").wrong() == []
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda root: settle(pack(root / "b.tar", [("0.jpg", b"other")])), ["a0", "a1", "a2", "other"]),
+        (lambda root: settle(pack(root / "c.tar", [("0.jpg", b"c0")])), [*EXPECTED[0], "c0"]),
+        (lambda root: (root / "b.tar").rename(root / "d.tar"), EXPECTED[0]),
+        (lambda root: (root / "classes.txt").write_text("x\ny\n"), EXPECTED[0]),
+        (lambda root: os.utime(root / "a.tar", (1, 1)), EXPECTED[0]),
+    ],
+    ids=["written again", "added", "renamed", "classes named", "touched"],
+)
+def test_changed_shards_are_listed_again(change, expected, remembered):
+    root, kind, listed = remembered
+    content(root, kind)
+    change(root)
+    listed.clear()
+    assert content(root, kind)[0] == expected
+    assert len(listed) == len(list(root.glob("*.tar")))
 
 
-def test_a_broken_off_preparation_goes_on(prepare, folder, tmp_path, monkeypatch):
-    train, _, _ = official(folder, tmp_path)
-    out, copied = tmp_path / "out", []
-    real = prepare.copy_tar
-
-    def breaking(source):
-        def write(path):
-            copied.append(path.name)
-            if len(copied) == 2:
-                path.write_bytes(source.read(100))
-                raise KeyboardInterrupt
-            real(source)(path)
-
-        return write
-
-    monkeypatch.setattr(prepare, "copy_tar", breaking)
-    with pytest.raises(KeyboardInterrupt):
-        prepare.prepare_train(train, out, False)
-    assert sorted(path.name for path in out.glob("train/*.tar")) == ["n02.tar"]
-    prepare.prepare_train(train, out, False)
-    assert copied == [".n02.tar.unfinished", ".n01.tar.unfinished", ".n01.tar.unfinished"]
-    assert np.bincount(open_split(str(out), "train").labels).tolist() == [4, 3]
-    damaged = out / "train" / "n01.tar"
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    assert prepare.Ledger(out / "train").wrong() == ["n01.tar"]
+def test_a_folder_that_turns_into_shards(remembered, folder):
+    root, kind, _ = remembered
+    assert content(root, kind) == EXPECTED
+    for tar in root.glob("*.tar"):
+        tar.unlink()
+    folder({"x": 1, "y": 2})
+    assert open_split(str(root), "").class_names == ("x", "y")
 
 
-def test_a_validation_image_without_label(prepare, folder, tmp_path):
-    train, val, labels = official(folder, tmp_path)
-    prepare.prepare_train(train, tmp_path / "out", False)
-    del labels["v3.JPEG"]
-    with pytest.raises(SystemExit, match=r"v\.tar: v3\.JPEG has no label"):
-        prepare.prepare_validation(val, tmp_path / "out", False, labels)
+def test_the_progress_of_a_long_listing(remembered, monkeypatch, caplog):
+    root, kind, _ = remembered
+    monkeypatch.setattr(index_cache, "PROGRESS_EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        content(root, kind)
+    assert caplog.messages[:2] == [f"{root}: {n} of 2 tar files listed, {3 * n} images" for n in (1, 2)]

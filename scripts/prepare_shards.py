@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Pack an image folder into a few big files, one per class, which disks and shares read faster than many small ones.
+
+    python scripts/prepare_shards.py --folder D --out E --format mindrecord
+
+`D/<split>/<class>/**/<image>` becomes `E/<split>/<class>.tar`, or `<class>.mindrecord` with its `.db` and a
+`classes.txt`; splits are `train` and, where there is one, `val`. Training on E has the images, labels and order of D.
+
+A run that was broken off goes on where it stopped: what is finished stands in E/<split>/SHA256SUMS. `--check` reads
+everything again and compares (`sha256sum -c SHA256SUMS` does the same).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from shard_writing import Image, Ledger, check, name_of, write_class_names, writer_of
+
+from mindcv_hrnet.data.source import ImageFolder
+from mindcv_hrnet.errors import DataError
+
+SPLITS = ("train", "val")
+FORMATS = ("tar", "mindrecord")
+
+
+def image_of(path: Path, number: int) -> Image:
+    """Numbered, because names from several sub-folders, or with two suffixes, may be the same."""
+    return Image(f"{number:07d}_{path.name}", path.stat().st_size, path.read_bytes)
+
+
+def prepare(source: ImageFolder, out: Path, kind: str) -> Ledger:
+    ledger = Ledger(out)
+    if kind == "mindrecord":
+        write_class_names(ledger, source.class_names)
+    for label, class_name in enumerate(source.class_names):
+        name = name_of(class_name, kind)
+        if ledger.done(name):
+            continue
+        places = (source.labels == label).nonzero()[0].tolist()
+        images = [image_of(Path(source.path(index)), number) for number, index in enumerate(places)]
+        if images:
+            ledger.finish(name, writer_of(kind, images, label))
+            print(f"{out.name}: {label + 1} of {len(source.class_names)} classes, {name}", file=sys.stderr)
+    return ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="image folder with train and, if there is one, val")
+    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
+    parser.add_argument("--format", choices=FORMATS, default="mindrecord", help="kind of file to write")
+    parser.add_argument("--check", action="store_true", help="compare what is there with its checksums, and stop")
+    options = parser.parse_args()
+    if options.check:
+        check(options.out, SPLITS)
+    if options.folder is None:
+        parser.error("--folder is missing")
+    try:
+        class_names = None
+        for split in SPLITS:
+            if split == "train" or (options.folder / split).is_dir():
+                source = ImageFolder(options.folder / split, class_names)
+                class_names = source.class_names
+                print(f"{split}: {len(prepare(source, options.out / split, options.format).classes())} classes")
+    except DataError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

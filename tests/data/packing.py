@@ -1,0 +1,44 @@
+"""What several tests share: tars made of bytes, and the stream of images that training gets."""
+
+import hashlib
+import io
+import tarfile
+
+from mindcv_hrnet.data.pipeline import TrainLoader
+from mindcv_hrnet.data.source import open_split
+
+
+def pack(path, members):
+    """A tar of (name, bytes)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def images_of(root):
+    return [(path.name, path.read_bytes()) for path in sorted(root.glob("*.jpg"))]
+
+
+def stream(source, sections, size=1, **extra):
+    batches = []
+    for rank in range(size):
+        settings = sections(batch_size=4 // size, auto_augment="randaug-m7-mstd0.5", **extra)
+        loader = TrainLoader(source, *settings, seed=5, rank=rank, size=size)
+        for epoch in range(2):
+            for step, batch in enumerate(loader.batches(epoch)):
+                for image, label in zip(batch.images, batch.labels, strict=True):
+                    batches.append((epoch, step, hashlib.sha256(image.tobytes()).hexdigest(), int(label)))
+        loader.close()
+    return sorted(batches)
+
+
+def batch_of(settings, root, rank, size, epoch, step):
+    """Digest of one batch, of a loader made for it alone; for a process of its own."""
+    loader = TrainLoader(open_split(root, ""), *settings, seed=5, rank=rank, size=size)
+    batch = next(loader.batches(epoch, step))
+    loader.close()
+    return hashlib.sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
