@@ -158,6 +158,11 @@ def contradiction(config: Config) -> str:
         return f"freeze {' '.join(frozen)}: backbone includes the others; leave them out"
     if train.recompute and system.mode == 1:
         return "recompute is True, but mode is 1; it needs the graph: set mode 0"
+    if train.recompute and config.model.drop_path_rate:
+        return (
+            f"recompute is True, but drop_path_rate is {config.model.drop_path_rate:g}: computed again, other "
+            "branches would drop; set one of them to its default"
+        )
     for key in ("scale", "ratio", "re_scale", "re_ratio"):
         low, high = getattr(augmentation, key)
         if low > high:

@@ -30,14 +30,12 @@ def option(
     high: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    unbuilt: bool = False,
 ) -> Any:
     """Declare one recipe key: default, one-line meaning and what it accepts.
 
-    `low <= value <= high` and `above < value < below` hold for each number of a list. `unbuilt` marks a key of the
-    MindCV format whose behaviour does not exist here: it is refused at any value but its default.
+    `low <= value <= high` and `above < value < below` hold for each number of a list.
     """
-    metadata: dict[str, Any] = {"help": help, "choices": choices, "unbuilt": unbuilt}
+    metadata: dict[str, Any] = {"help": help, "choices": choices}
     metadata["bounds"] = {"low": low, "high": high, "above": above, "below": below}
     return field(default=default, metadata=metadata)
 
@@ -193,10 +191,6 @@ def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: s
     problem = check_value(option_field, converted)
     if problem:
         raise ConfigError(f"{origin}: {option_field.name}: {shown!r} is not accepted; {problem}")
-    if option_field.metadata["unbuilt"] and converted != option_field.default:
-        raise ConfigError(
-            f"{origin}: {option_field.name}: {shown!r} is not supported yet; leave it at {option_field.default!r}"
-        )
     return converted
 
 
@@ -282,7 +276,6 @@ def build_parser(
             assert item.default is not MISSING
             detail = accepts(item)
             text = f"{item.metadata['help']} ({detail + '; ' if detail else ''}default {item.default!r})"
-            text += "; not built yet: no other value is accepted" if item.metadata["unbuilt"] else ""
             kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
             group.add_argument(f"--{item.name}", nargs="+", metavar=kind, help=text.replace("%", "%%"))
     for name in hidden:

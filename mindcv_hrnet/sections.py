@@ -114,7 +114,9 @@ class ModelConfig:
     num_classes: int | None = option(None, "classes; None: as many as the data set or the checkpoint has", low=1)
     in_channels: int = option(3, "image channels", choices=(1, 3))
     drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)
-    drop_path_rate: float | None = option(None, "stochastic depth; HRNet has none", unbuilt=True)
+    drop_path_rate: float | None = option(
+        None, "stochastic depth: rate of the last residual block, growing from 0 in the first", low=0, below=1
+    )
     pretrained: bool = option(False, "start from the published weights, fetched once; ckpt_path wins over them")
     pretrained_url: str = option("", "where pretrained weights are (http://, https://, hf://); empty: MindCV's own")
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
@@ -202,7 +204,7 @@ class LossConfig:
         choices=("CE", "BCE", "asl_single_label", "asl_multi_label", "JSD"),
     )
     label_smoothing: float = option(0.0, "share of the target spread over all classes", low=0, below=1)
-    aux_factor: float = option(0.0, "weight of auxiliary outputs; HRNet has none", unbuilt=True)
+    aux_factor: float = option(0.0, "weight of auxiliary outputs; HRNet has none, a run says so", low=0)
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
     loss_scale_type: str = option("fixed", "how the loss scale moves", choices=("fixed", "dynamic", "auto"))
     loss_scale: float = option(1.0, "factor on the loss before the backward pass", above=0)

@@ -132,7 +132,9 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     """(network, the cell that trains it)."""
     assert config.model.num_classes is not None
     network = create_model(
-        config.model.model, config.model.num_classes, config.model.in_channels, drop_rate=config.model.drop_rate or 0.0
+        *(config.model.model, config.model.num_classes, config.model.in_channels),
+        drop_rate=config.model.drop_rate or 0.0,
+        drop_path_rate=config.model.drop_path_rate or 0.0,
     )
     if not config.train.resume_opt:
         path = weights_of(config.model)
@@ -150,6 +152,8 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
     layers = config.model.amp_cast_list
     kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
     set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)
+    if config.loss.aux_factor:
+        logger.info("aux_factor %g: HRNet has no auxiliary outputs, it changes nothing", config.loss.aux_factor)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)
     step = TrainStep(network, preprocess, build_loss(config.loss), optimizer, cluster, config.train, config.loss)

@@ -91,9 +91,9 @@ def test_help_of_each_command(job, capsys):
             "no.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml",
         ),
         (
-            ["train", "--drop_path_rate", "0.1"],
+            ["train", "--drop_path_rate", "1"],
             2,
-            "command line: drop_path_rate: '0.1' is not supported yet; leave it at None",
+            "command line: drop_path_rate: '1' is not accepted; must be >= 0 and < 1",
         ),
         (["train", "-c", RECIPE, "--data_dir", "no"], 3, "{cwd}/no: no such folder; set data_dir to your data set"),
         (["validate", "-c", RECIPE], 4, "ckpt_path is empty; pass --ckpt_path FILE"),

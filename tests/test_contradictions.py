@@ -41,6 +41,11 @@ from mindcv_hrnet.errors import ConfigError
             "command line: use_nesterov is True, but adam has no such form; set use_nesterov False, or opt nadam",
         ),
         (
+            "--recompute on --drop_path_rate 0.2",
+            "command line: recompute is True, but drop_path_rate is 0.2: computed again, other branches would drop; "
+            "set one of them to its default",
+        ),
+        (
             "--dataset_download on",
             "command line: dataset_download is True, but dataset is imagenet; it fetches cifar10, cifar100, mnist, "
             "fashion_mnist; ImageNet needs an account, and scripts/prepare_imagenet.py for its files",

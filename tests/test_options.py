@@ -18,7 +18,6 @@ class Oven:
     fan: bool = option(False, "100 % of the air moves")
     mode: str = option("top", "where", choices=("top", "bottom"))
     share: float = option(0.5, "open share", above=0, below=1)
-    steam: bool = option(False, "not there", unbuilt=True)
 
 
 KINDS = annotations(Oven)
@@ -123,7 +122,6 @@ def test_convert_refuses(value, annotation):
         ("mode", 1, "o.yaml: mode: 1 is not str; choices: 'top', 'bottom'"),
         ("share", 0, "o.yaml: share: 0 is not accepted; must be > 0 and < 1"),
         ("share", "1.0", "o.yaml: share: '1.0' is not accepted; must be > 0 and < 1"),
-        ("steam", "True", "o.yaml: steam: 'True' is not supported yet; leave it at False"),
     ],
 )
 def test_read_option_messages(key, value, message):
@@ -139,7 +137,6 @@ def test_read_option_messages(key, value, message):
         ("heat", "300", 300),
         ("share", 0.999, 0.999),
         ("mode", "bottom", "bottom"),
-        ("steam", "no", False),
     ],
 )
 def test_read_option_accepts_the_limits(key, value, expected):

@@ -33,6 +33,7 @@ def create_model(
     *,
     features: str = "raw",
     drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
 ) -> nn.Cell:
     """A classifier, or with `features_only` a backbone, of the variant called `name`.
 
@@ -48,6 +49,7 @@ def create_model(
         features: "raw" branches as they leave stage 4 (C, 2C, 4C, 8C channels), or "incre", widened as the head
             does it (128, 256, 512, 1024).
         drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last residual block of stage 4; it grows from 0 in the first of stage 1.
 
     Raises:
         UserError: a name or value that does not exist, or a setting that would have no effect.
@@ -58,8 +60,9 @@ def create_model(
         raise UserError(f"num_classes must be 0 (no classifier) or more, not {num_classes}")
     if in_channels < 1:
         raise UserError(f"in_channels must be 1 or more, not {in_channels}")
-    if not 0 <= drop_rate < 1:
-        raise UserError(f"drop_rate must be at least 0 and below 1, not {drop_rate}")
+    for key, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
+        if not 0 <= rate < 1:
+            raise UserError(f"{key} must be at least 0 and below 1, not {rate}")
     if drop_rate and (features_only or not num_classes):
         raise UserError(f"drop_rate {drop_rate} has no effect without a classifier: leave it at 0")
     if features not in FEATURES:
@@ -78,9 +81,9 @@ def create_model(
 
     network: nn.Cell
     if features_only:
-        network = HRNetFeatures(spec, in_channels, wanted, widened=features == "incre")
+        network = HRNetFeatures(spec, in_channels, wanted, features == "incre", drop_path_rate)
     else:
-        network = HRNet(spec, num_classes, in_channels, drop_rate)
+        network = HRNet(spec, num_classes, in_channels, drop_rate, drop_path_rate)
     if checkpoint:
         # Only those who load weights need the module that reads them.
         from mindcv_hrnet.weights import start_from

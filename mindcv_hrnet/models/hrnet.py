@@ -10,14 +10,14 @@ The attributes carry MindCV's names, so that checkpoints fit in both directions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from mindcv_hrnet.models.layers import BatchNorm, CastTo, Conv2d, ConvNorm, Dense, GlobalMean, Upsample
+from mindcv_hrnet.models.layers import BatchNorm, CastTo, Conv2d, ConvNorm, Dense, DropBranch, GlobalMean, Upsample
 from mindcv_hrnet.models.specs import BRANCHES, REDUCTIONS, Spec
 
 Branches = tuple[Tensor, ...]
@@ -25,26 +25,32 @@ Branches = tuple[Tensor, ...]
 
 
 class BasicBlock(nn.Cell):
-    """Two 3x3 convolutions around an identity: (N, C, H, W) -> same."""
+    """Two 3x3 convolutions around an identity: (N, C, H, W) -> same. `drop` is the rate of stochastic depth."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, drop: float = 0.0) -> None:
         super().__init__()
         self.conv1 = Conv2d(channels, channels)
         self.bn1 = BatchNorm(channels)
         self.conv2 = Conv2d(channels, channels)
         self.bn2 = BatchNorm(channels)
+        self.drops = drop > 0
+        if self.drops:
+            self.drop = DropBranch(drop)
         self.add = ops.Add()
         self.relu = ops.ReLU()
 
     def construct(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.add(self.bn2(self.conv2(y)), x))
+        y = self.bn2(self.conv2(y))
+        if self.drops:
+            y = self.drop(y)
+        return self.relu(self.add(y, x))
 
 
 class Bottleneck(nn.Cell):
     """1x1, 3x3 at a quarter of the channels, 1x1: (N, C_in, H, W) -> (N, C_out, H, W)."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, drop: float = 0.0) -> None:
         super().__init__()
         inner = out_channels // 4
         self.conv1 = Conv2d(in_channels, inner, 1)
@@ -56,6 +62,9 @@ class Bottleneck(nn.Cell):
         self.projects = in_channels != out_channels
         if self.projects:
             self.down_sample = ConvNorm(in_channels, out_channels, 1)
+        self.drops = drop > 0
+        if self.drops:
+            self.drop = DropBranch(drop)
         self.add = ops.Add()
         self.relu = ops.ReLU()
 
@@ -63,6 +72,8 @@ class Bottleneck(nn.Cell):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
+        if self.drops:
+            y = self.drop(y)
         shortcut = self.down_sample(x) if self.projects else x
         return self.relu(self.add(y, shortcut))
 
@@ -123,11 +134,11 @@ class Exchange(nn.Cell):
 
 
 class Module(nn.Cell):
-    """Blocks on every branch, then an exchange: tuple of branches -> the branches in `targets`."""
+    """Blocks on every branch, one for each of `drops`, then an exchange: branches -> the branches in `targets`."""
 
-    def __init__(self, widths: Sequence[int], blocks: int, targets: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], drops: Sequence[float], targets: Sequence[int]) -> None:
         super().__init__()
-        self.branches = nn.CellList([nn.SequentialCell(*(BasicBlock(w) for _ in range(blocks))) for w in widths])
+        self.branches = nn.CellList([nn.SequentialCell(*(BasicBlock(w, drop) for drop in drops)) for w in widths])
         self.fuse_layers = numbered({target: Exchange(widths, target) for target in targets})
         self.exchanges = tuple(self.fuse_layers.cells())
 
@@ -162,18 +173,30 @@ class Transition(nn.Cell):
 
 
 class Stage(nn.SequentialCell):
-    """A row of modules over the same branches."""
+    """A row of modules over the same branches; their blocks take what they need of `drops`."""
 
-    def __init__(self, widths: Sequence[int], modules: int, blocks: int, targets: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        modules: int,
+        blocks: int,
+        drops: Iterator[float],
+        targets: Sequence[int] | None = None,
+    ) -> None:
         every = range(len(widths))
-        last = every if targets is None else targets
-        super().__init__(*(Module(widths, blocks, every if i < modules - 1 else last) for i in range(modules)))
+        outputs = [every] * (modules - 1) + [every if targets is None else targets]
+        super().__init__(*(Module(widths, list(islice(drops, blocks)), wanted) for wanted in outputs))
 
 
 class Trunk(nn.Cell):
-    """Stem and stages, which every use of HRNet shares. `trunk(image)` gives the branches in `targets`."""
+    """Stem and stages, which every use of HRNet shares. `trunk(image)` gives the branches in `targets`.
 
-    def __init__(self, spec: Spec, in_channels: int, targets: Sequence[int] = BRANCHES) -> None:
+    `drop_path_rate`: stochastic depth of the last block; from 0 in the first one it grows alike with each.
+    """
+
+    def __init__(
+        self, spec: Spec, in_channels: int, targets: Sequence[int] = BRANCHES, drop_path_rate: float = 0.0
+    ) -> None:
         super().__init__()
         widths = spec.branch_widths
         stem, (bottlenecks, stage1_width) = spec.stem_width, spec.stage1
@@ -186,14 +209,16 @@ class Trunk(nn.Cell):
         self.conv2 = Conv2d(stem, stem, stride=2)
         self.bn2 = BatchNorm(stem)
 
+        depth = bottlenecks + spec.blocks * sum(spec.modules)
+        drops = (drop_path_rate * block / (depth - 1) for block in range(depth))
         inputs = [stem, *[stage1_width] * (bottlenecks - 1)]
-        self.layer1 = nn.SequentialCell(*(Bottleneck(channels, stage1_width) for channels in inputs))
+        self.layer1 = nn.SequentialCell(*(Bottleneck(channels, stage1_width, next(drops)) for channels in inputs))
         self.transition1 = Transition([stage1_width], widths[:2])
-        self.stage2 = Stage(widths[:2], spec.modules[0], spec.blocks)
+        self.stage2 = Stage(widths[:2], spec.modules[0], spec.blocks, drops)
         self.transition2 = Transition(widths[:2], widths[:3])
-        self.stage3 = Stage(widths[:3], spec.modules[1], spec.blocks)
+        self.stage3 = Stage(widths[:3], spec.modules[1], spec.blocks, drops)
         self.transition3 = Transition(widths[:3], widths)
-        self.stage4 = Stage(widths, spec.modules[2], spec.blocks, targets)
+        self.stage4 = Stage(widths, spec.modules[2], spec.blocks, drops, targets)
 
     def trunk(self, image: Tensor) -> Branches:
         """(N, in_channels, H, W) -> branches at strides 4, 8, 16 and 32."""
@@ -213,8 +238,15 @@ class HRNet(Trunk):
     result is what it would have seen: (N, 2048). `drop_rate` is the dropout before the classifier.
     """
 
-    def __init__(self, spec: Spec, num_classes: int = 1000, in_channels: int = 3, drop_rate: float = 0.0) -> None:
-        super().__init__(spec, in_channels)
+    def __init__(
+        self,
+        spec: Spec,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__(spec, in_channels, drop_path_rate=drop_path_rate)
         self.spec = spec
         self.num_classes = num_classes
         heads = spec.head_widths
@@ -265,10 +297,15 @@ class HRNetFeatures(Trunk):
     """
 
     def __init__(
-        self, spec: Spec, in_channels: int = 3, out_indices: Sequence[int] = BRANCHES, widened: bool = False
+        self,
+        spec: Spec,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = BRANCHES,
+        widened: bool = False,
+        drop_path_rate: float = 0.0,
     ) -> None:
         targets = sorted(out_indices)
-        super().__init__(spec, in_channels, targets)
+        super().__init__(spec, in_channels, targets, drop_path_rate)
         channels = spec.head_widths if widened else spec.branch_widths
         self.spec = spec
         self.out_indices = tuple(out_indices)
