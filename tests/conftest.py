@@ -12,6 +12,35 @@ import pytest
 mindspore.set_device("CPU")
 
 
+DEVIATIONS = pytest.StashKey[dict[str, float]]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--deviations", action="store_true", help="print the largest deviation from each reference")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--deviations"):
+        for what, largest in config.stash.get(DEVIATIONS, {}).items():
+            terminalreporter.write_line(f"{what}: {largest:.2g}")
+
+
+@pytest.fixture
+def measured(pytestconfig):
+    """A function (what, ours, reference, relative=False) that notes the largest deviation, or the mean of images."""
+    noted = pytestconfig.stash.setdefault(DEVIATIONS, {})
+
+    def note(what, ours, reference, relative=False):
+        ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
+        found = np.abs(ours - reference)
+        if relative:
+            found = found[reference != 0] / np.abs(reference[reference != 0])
+        largest = float(found.mean() if ours.ndim == 3 else found.max(initial=0))
+        noted[what] = max(noted.get(what, 0.0), largest)
+
+    return note
+
+
 @pytest.fixture(scope="session")
 def tiny_spec():
     """An HRNet of some thousand parameters with all four branches."""

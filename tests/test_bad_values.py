@@ -17,10 +17,7 @@ FIELDS = {item.name: item for section in SECTIONS.values() for item in fields(se
 
 def one_of(kind):
     """The type of one value: int for `int | None`, `tuple[float, float]` for itself."""
-    parts = (
-        [part for part in kind.__args__ if part is not types.NoneType] if isinstance(kind, types.UnionType) else [kind]
-    )
-    return parts[0]
+    return kind.__args__[0] if isinstance(kind, types.UnionType) else kind
 
 
 def outside(key):

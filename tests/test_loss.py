@@ -26,7 +26,7 @@ def binary_cross_entropy(logits, targets):
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("targets", [HARD, SOFT], ids=["hard", "soft"])
 @pytest.mark.parametrize(("name", "reference"), [("CE", cross_entropy), ("BCE", binary_cross_entropy)])
-def test_value_and_gradient(pynative, name, reference, targets, reduction):
+def test_value_and_gradient(pynative, name, reference, targets, reduction, measured):
     import mindspore as ms
 
     from mindcv_hrnet.loss import build_loss
@@ -35,6 +35,8 @@ def test_value_and_gradient(pynative, name, reference, targets, reduction):
     value, gradient = ms.value_and_grad(loss)(ms.Tensor(LOGITS, ms.float32), ms.Tensor(targets, ms.float32))
     losses, slope = reference(LOGITS, targets)
     share = losses.size if reduction == "mean" else 1
+    measured(f"loss {name}", value, losses.sum() / share, relative=True)
+    measured(f"gradient of {name}", gradient, slope / share)
     # MindSpore's LogSoftmax is good to 3e-6 on a CPU
     assert float(value) == pytest.approx(losses.sum() / share, rel=1e-6)
     np.testing.assert_allclose(gradient.asnumpy(), slope / share, atol=5e-6)
@@ -91,7 +93,7 @@ LABELS = np.array([0, 3, 2, 2, 1, 0])
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", ["asl_single_label", "asl_single_label-0.1", "asl_multi_label", "JSD", "JSD-0.1"])
-def test_asymmetric_and_jensen_shannon(pynative, name, reduction):
+def test_asymmetric_and_jensen_shannon(pynative, name, reduction, measured):
     import mindspore as ms
 
     from mindcv_hrnet.loss import build_loss
@@ -113,6 +115,8 @@ def test_asymmetric_and_jensen_shannon(pynative, name, reduction):
 
     loss = build_loss(LossConfig(loss=name, reduction=reduction, label_smoothing=smoothing))
     value, gradient = ms.value_and_grad(loss)(ms.Tensor(OTHER, ms.float32), ms.Tensor(targets, ms.float32))
+    measured(f"loss {name}", value, reference(OTHER), relative=True)
+    measured(f"gradient of {name}", gradient, slope_of(reference, OTHER))
     assert float(value) == pytest.approx(reference(OTHER), rel=1e-5)
     np.testing.assert_allclose(gradient.asnumpy(), slope_of(reference, OTHER), atol=1e-5)
 

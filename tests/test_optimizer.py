@@ -114,7 +114,7 @@ CASES = [
     CASES,
     ids=lambda value: "nesterov" * value.use_nesterov + value.opt if hasattr(value, "opt") else None,
 )
-def test_twenty_updates(formula, config):
+def test_twenty_updates(formula, config, measured):
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -132,6 +132,7 @@ def test_twenty_updates(formula, config):
         for t, gradients in enumerate(GRADIENTS, start=1):
             weight = formula(weight, gradients[name], state, t, float(RATES[t - 1]), decay, config)
         assert np.abs(weight - START[name]).max() > 0.02
+        measured(f"optimizer {config.opt}", parameter.asnumpy(), weight)
         np.testing.assert_allclose(parameter.asnumpy(), weight, rtol=1e-5, atol=1e-5, err_msg=name)
 
 

@@ -70,16 +70,17 @@ def test_published_recipe():
     ],
     ids=lambda value: getattr(value, "scheduler", None),
 )
-def test_golden_values(config, expected):
+def test_golden_values(config, expected, measured):
     rates = build_schedule(config, 8, 5)
     assert rates.shape == (40,)
+    measured(f"schedule {config.scheduler}", rates[list(expected)], list(expected.values()), relative=True)
     assert {step: float(rates[step]) for step in expected} == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
 @pytest.mark.parametrize(
     "config", [COSINE, STEP, MULTI, CONSTANT, EXPONENTIAL, POLYNOMIAL], ids=lambda config: config.scheduler
 )
-def test_every_step_without_and_with_stairs(config):
+def test_every_step_without_and_with_stairs(config, measured):
     curves = {
         "cosine_decay": lambda epoch: falling(0.4, 0.04, epoch / 6),
         "step_decay": lambda epoch: 0.4 * 0.5 ** (int(epoch) // 3),
@@ -93,7 +94,9 @@ def test_every_step_without_and_with_stairs(config):
         rates = build_schedule(replace(config, lr_epoch_stair=stair), 8, 5)
         for step, rate in enumerate(rates):
             epoch = step // 5 if stair else step / 5
-            assert rate == pytest.approx(0.4 * epoch / 2 if epoch < 2 else curve(epoch - 2), rel=1e-6), (stair, step)
+            expected = 0.4 * epoch / 2 if epoch < 2 else curve(epoch - 2)
+            measured(f"schedule {config.scheduler}", rate, expected, relative=True)
+            assert rate == pytest.approx(expected, rel=1e-6), (stair, step)
 
 
 def test_warmup_factor_is_where_the_warmup_starts():

@@ -123,7 +123,7 @@ def halves(inputs):
     "train", [{}, {"clip_grad": True, "clip_value": 0.05}, {"ema": True, "ema_decay": 0.9}], ids=repr
 )
 @pytest.mark.parametrize("loss", [{}, {"loss_scale": 1024.0, "loss_scale_type": "dynamic"}], ids=repr)
-def test_accumulated_halves_equal_the_whole_batch(linear_step, linear_batch, train, loss):
+def test_accumulated_halves_equal_the_whole_batch(linear_step, linear_batch, train, loss, measured):
     settings = {"loss": loss, "optimizer": {"momentum": 0.9, "weight_decay": 0.01}, "rates": [0.5, 0.25, 0.125]}
     whole = linear_step(train=train, **settings)
     parts = linear_step(train={**train, "gradient_accumulation_steps": 2}, **settings)
@@ -136,6 +136,7 @@ def test_accumulated_halves_equal_the_whole_batch(linear_step, linear_batch, tra
         # the first of the halves has changed nothing
         assert all((before[name] != weight).any() for name, weight in weights_of(parts).items())
         for name, weight in whole.weights().items():
+            measured("accumulated steps", parts.weights()[name], weight)
             np.testing.assert_allclose(parts.weights()[name].asnumpy(), weight.asnumpy(), atol=1e-6)
     assert parts.take_totals() == (pytest.approx(whole.take_totals().loss_sum, abs=1e-5), 3, 0)
 

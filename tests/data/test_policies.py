@@ -37,27 +37,31 @@ MINDCV_AT_HALF = {
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_wide_operations(name, image):
+def test_wide_operations(name, image, measured):
     for canvas, twins in ((PAPER, WIDE_AT_HALF), (RECIPE, {**WIDE_AT_HALF, **MINDCV_AT_HALF})):
         ours = WIDE[name](image, 0.5, 1, canvas)
-        assert np.abs(ours.astype(int) - np.asarray(twins[name](Image.fromarray(image)), int)).mean() <= 1
+        pillows = np.asarray(twins[name](Image.fromarray(image)), int)
+        measured(f"trivialaugwide {name}", ours, pillows)
+        assert np.abs(ours.astype(int) - pillows).mean() <= 1
 
 
-def test_operations_of_autoaugment_and_three_augment(image):
+def test_operations_of_autoaugment_and_three_augment(image, measured):
     photo = Image.fromarray(image)
     twins = [
-        (OTHER_OPERATIONS["PosterizeOriginal"](image, 8, 1, PAPER), ImageOps.posterize(photo, 7)),
-        (OTHER_OPERATIONS["PosterizeOriginal"](image, 5, 1, RECIPE), ImageOps.posterize(photo, 2)),
-        (OTHER_OPERATIONS["Desaturate"](image, 10, 1, RECIPE), ImageEnhance.Color(photo).enhance(0)),
-        (OTHER_OPERATIONS["Desaturate"](image, 4, 1, RECIPE), ImageEnhance.Color(photo).enhance(0.3)),
+        ("PosterizeOriginal", OTHER_OPERATIONS["PosterizeOriginal"](image, 8, 1, PAPER), ImageOps.posterize(photo, 7)),
+        ("PosterizeOriginal", OTHER_OPERATIONS["PosterizeOriginal"](image, 5, 1, RECIPE), ImageOps.posterize(photo, 2)),
+        ("Desaturate", OTHER_OPERATIONS["Desaturate"](image, 10, 1, RECIPE), ImageEnhance.Color(photo).enhance(0)),
+        ("Desaturate", OTHER_OPERATIONS["Desaturate"](image, 4, 1, RECIPE), ImageEnhance.Color(photo).enhance(0.3)),
     ]
-    for ours, pillow in twins:
+    for name, ours, pillow in twins:
+        measured(f"3a and autoaug {name}", ours, pillow)
         assert np.abs(ours.astype(int) - np.asarray(pillow, int)).mean() <= 1
     blurred = OTHER_OPERATIONS["GaussianBlur"](image, 10, 1, RECIPE)
     weights = np.exp(-np.array([1, 0, 1]) / (2 * 2.0**2))
     weights /= weights.sum()
     padded = np.pad(image.astype(float), ((1, 1), (1, 1), (0, 0)), mode="reflect")
     expected = sum(weights[y] * weights[x] * padded[y : y + 224, x : x + 224] for y in range(3) for x in range(3))
+    measured("3a and autoaug GaussianBlur", blurred, expected)
     assert np.abs(blurred - expected).mean() <= 1
 
 
