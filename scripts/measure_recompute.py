@@ -3,11 +3,12 @@
 
     python scripts/measure_recompute.py --model hrnet_w18_small --batch_size 32 --image_resize 224
 
-Each case runs three steps in a process of its own. Peak: the most memory the process has held; what the network, its
-optimizer and the compiler take stands in the line "one image".
+Each case runs three steps in a process of its own. Peak: the most memory that the process has held. What the network,
+its optimizer and the compiler take stands in the lines of one image; the rest are the activations.
 """
 
 import argparse
+import itertools
 import resource
 import subprocess
 import sys
@@ -52,13 +53,10 @@ def main() -> None:
     if options.only:
         measure(options.model, options.batch_size, options.image_resize, options.only == "on")
         return
-    for case, batch, only in (
-        ("one image", 1, "off"),
-        ("recompute off", options.batch_size, "off"),
-        ("recompute on", options.batch_size, "on"),
-    ):
+    for batch, only in itertools.product((1, options.batch_size), ("off", "on")):
         command = [sys.executable, __file__, "--model", options.model, "--batch_size", str(batch), "--only", only]
         command += ["--image_resize", str(options.image_resize)]
+        case = f"{options.model}, batch of {batch}, recompute {only}"
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"error: {case}: {(done.stderr.strip() or 'the process was killed').splitlines()[-1]}")
