@@ -85,8 +85,7 @@ def obtain(url: str, target: Path, checksum: Checksum | None) -> None:
     if target.is_file():
         if checksum is None or checksum.fits(target):
             return
-        logger.warning("%s: is not what it was when it was downloaded; fetching it again", target)
-        target.unlink()
+        logger.warning("%s: its checksum is not the one expected; fetching it again", target)
     part = target.with_name(f"{target.name}.part")
     if checksum is None:
         part.unlink(missing_ok=True)  # nothing would tell whether it is the start of today's file

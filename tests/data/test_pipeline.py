@@ -282,6 +282,7 @@ def test_a_damaged_file_is_named_once_and_replaced_always_by_the_same(folder, se
         loader = TrainLoader(ImageFolder(root), *sections(shuffle=False, color_jitter=None), seed=0)
         after = [list(loader.batches(epoch)) for epoch in range(2)]
         loader.close()
+        assert (clean.damaged, loader.damaged) == (0, 1)
         again = TrainLoader(ImageFolder(root), *sections(shuffle=False, color_jitter=None), seed=0)
         assert digest(next(again.batches(0))) == digest(after[0][0])
         again.close()

@@ -25,25 +25,41 @@ def msrun(folder):
     return ("msrun", *options)
 
 
-def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace):
-    (alone,) = results(workplace.run("tests/ranks.py").out)
-    outcome = workplace.run("tests/ranks.py", launcher=mpirun(2))
+def on_one_and_two_ranks(workplace, *arguments):
+    """(values of one rank, values of the first of two), once both of the two agree."""
+    (alone,) = results(workplace.run("tests/ranks.py", *arguments).out)
+    outcome = workplace.run("tests/ranks.py", *arguments, launcher=mpirun(2))
     assert outcome.code == 0, outcome.err
     first, second = sorted(results(outcome.out), key=lambda result: result["rank"])
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
-    assert first["weight"] == second["weight"]
-    np.testing.assert_allclose(first["weight"], alone["weight"], atol=1e-7)
-    assert np.abs(alone["weight"]).max() > 1e-3
+    return np.array(alone["values"]), np.array(first["values"]), np.array(second["values"])
+
+
+@pytest.mark.parametrize("kind", ["linear", "accumulated"])
+def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, kind):
+    alone, first, second = on_one_and_two_ranks(workplace, kind)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, atol=1e-7)
+    assert np.abs(alone).max() > 1e-3
+
+
+def test_synchronised_statistics_are_those_of_the_large_batch(workplace):
+    """Weights and moving statistics of an HRNet after three steps; without sync_bn they differ."""
+    alone, first, second = on_one_and_two_ranks(workplace, "synced")
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, atol=1e-5)
+    _, apart, _ = on_one_and_two_ranks(workplace, "synced", "no-sync")
+    assert np.abs(apart - alone).max() > 1e-2
 
 
 def test_msrun_starts_the_same_job(workplace, tmp_path):
-    (alone,) = results(workplace.run("tests/ranks.py").out)
-    outcome = workplace.run("tests/ranks.py", launcher=msrun(tmp_path / "logs"))
+    (alone,) = results(workplace.run("tests/ranks.py", "linear").out)
+    outcome = workplace.run("tests/ranks.py", "linear", launcher=msrun(tmp_path / "logs"))
     assert outcome.code == 0, outcome.err
     workers = [results((tmp_path / "logs" / f"worker_{rank}.log").read_text())[0] for rank in (0, 1)]
     assert [worker["size"] for worker in workers] == [2, 2]
     for worker in workers:
-        np.testing.assert_allclose(worker["weight"], alone["weight"], atol=1e-7)
+        np.testing.assert_allclose(worker["values"], alone["values"], atol=1e-7)
 
 
 def test_mpirun_trains_and_validates(trained, digits, workplace):

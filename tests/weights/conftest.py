@@ -2,13 +2,11 @@
 
 import gzip
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
 GOLDEN = HERE.parent / "golden" / "torch"
 
 

@@ -151,13 +151,19 @@ def test_a_cached_file_that_was_damaged_is_fetched_again(server, cache, caplog):
     path.write_bytes(CONTENT[:-1])
     with caplog.at_level(logging.WARNING):
         assert fetch(server.url).read_bytes() == CONTENT
-    assert f"{path}: is not what it was when it was downloaded; fetching it again" in caplog.messages
+    assert f"{path}: its checksum is not the one expected; fetching it again" in caplog.messages
 
 
 def test_hash_in_the_address(server):
     server.name = "any.ckpt"
     assert fetch(f"{server.url}#sha256={DIGEST}").read_bytes() == CONTENT
     assert "SHA-256 is" in refusal(f"{server.url.replace('any', 'other-any')}#sha256={'0' * 64}")
+
+
+def test_a_mistyped_hash_leaves_the_good_file_alone(server, cache):
+    path = fetch(server.url)
+    assert "SHA-256 is" in refusal(f"{server.url}#sha256={'0' * 64}")
+    assert path.read_bytes() == CONTENT and fetch(server.url) == path
 
 
 def test_without_a_hash_files_of_two_addresses_stay_apart(server, cache):
