@@ -1,20 +1,34 @@
-"""The page of options names every key, and tests that exist."""
+"""The page of options has every key as it is declared, tests that exist, and the difference of each image operation."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
-from mindcv_hrnet.config import option_names
+import pytest
+
+from mindcv_hrnet.config import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = re.findall(r"^\| `(\w+)` \|.*\| (\S+) \|$", (ROOT / "docs/options.md").read_text(), re.M)
+PAGE = (ROOT / "docs/options.md").read_text()
+ROWS = re.findall(r"^\| `(\w+)` \| (.*) \| `([^`]+)` \| `(\S+)::(\w+)` \|$", PAGE, re.M)
+OPERATIONS = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", PAGE, re.M)
 
 
 def test_every_key_has_its_row():
-    assert [key for key, _ in ROWS] == option_names()
+    declared = [item for section in SECTIONS.values() for item in fields(section)]
+    expected = [(item.name, item.metadata["help"], repr(item.default)) for item in declared]
+    assert [tuple(row[:3]) for row in ROWS] == expected
 
 
-def test_the_proofs_are_there():
-    for key, proof in ROWS:
-        if proof not in ("-", "*refused*"):
-            path, _, name = proof.strip("`").partition("::")
-            assert f"def {name}(" in (ROOT / "tests" / path).read_text(), key
+@pytest.mark.parametrize(("key", "path", "name"), [(row[0], *row[3:]) for row in ROWS])
+def test_the_proof_is_there(key, path, name):
+    assert re.search(rf"^def {name}\(", (ROOT / "tests" / path).read_text(), re.M)
+
+
+def test_every_image_operation_is_within_a_level():
+    from mindcv_hrnet.data.auto_augment import OPERATIONS as RANDAUG
+    from mindcv_hrnet.data.policies import OTHER_OPERATIONS, WIDE
+
+    assert {name for name, _, _ in OPERATIONS} == set(RANDAUG) | set(OTHER_OPERATIONS)
+    assert {name for name, _, wide in OPERATIONS if wide != "-"} == set(WIDE)
+    assert all(0 <= float(level) <= 1 for row in OPERATIONS for level in row[1:] if level != "-")
