@@ -1,5 +1,6 @@
 """What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
 
+import logging
 import os
 
 os.environ.setdefault("GLOG_v", "3")
@@ -10,6 +11,16 @@ import pytest
 
 # Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
 mindspore.set_device("CPU")
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_before():
+    """The command line sets up its logger for a whole process; here that ends with the test."""
+    logger = logging.getLogger("mindcv_hrnet")
+    level, *before = logger.level, logger.handlers[:], logger.propagate
+    yield
+    logger.setLevel(level)  # not the attribute, which leaves what the logger remembers of it
+    logger.handlers[:], logger.propagate = before
 
 
 @pytest.fixture(scope="session")
