@@ -1,5 +1,6 @@
 """What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
 
+import logging
 import os
 
 os.environ.setdefault("GLOG_v", "3")
@@ -39,6 +40,16 @@ def measured(pytestconfig):
         noted[what] = max(noted.get(what, 0.0), largest)
 
     return note
+
+
+@pytest.fixture(autouse=True)
+def _logger_as_before():
+    """The command line sets up its logger for a whole process; here that ends with the test."""
+    logger = logging.getLogger("mindcv_hrnet")
+    level, *before = logger.level, logger.handlers[:], logger.propagate
+    yield
+    logger.setLevel(level)  # not the attribute, which leaves what the logger remembers of it
+    logger.handlers[:], logger.propagate = before
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Exit codes, and one line on stderr for whatever the user can mend."""
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -22,13 +21,9 @@ RECIPE = str(ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml")
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch, pynative):
-    """The command line sets environment variables and its logger for a whole process; here that ends with the test."""
+def _environment_as_before(monkeypatch, pynative):
+    """The command line sets environment variables for a whole process; here that ends with the test."""
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    logger = logging.getLogger("mindcv_hrnet")
-    before = (logger.level, logger.handlers[:], logger.propagate)
-    yield
-    logger.level, logger.handlers[:], logger.propagate = before
 
 
 @pytest.fixture

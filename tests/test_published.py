@@ -22,8 +22,7 @@ BEST = Checkpoint("hrnet_w32-best.ckpt", 1, 10, 50.0)
         (None, "hrnet_w32-2.ckpt", "epoch 2, not validated"),
     ],
 )
-def test_a_run_folder_gives_its_best_weights(tmp_path, monkeypatch, caplog, best, file, told):
-    monkeypatch.setattr(logging.getLogger("mindcv_hrnet"), "propagate", True)
+def test_a_run_folder_gives_its_best_weights(tmp_path, caplog, best, file, told):
     caplog.set_level(logging.INFO, "mindcv_hrnet")
     write_json(tmp_path / "manifest.json", asdict(Manifest("hrnet_w32", ["a", "b"], [OLD, NEW], best, "state.ckpt")))
     assert weights_of(ModelConfig(ckpt_path=str(tmp_path))) == str(tmp_path / file)

@@ -1,19 +1,12 @@
 """What the tests of weights share: the golden PyTorch files, and the weights that they hold."""
 
 import gzip
-import logging
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden" / "torch"
-
-
-@pytest.fixture(autouse=True)
-def _messages_are_seen(monkeypatch):
-    """The commands send messages to the terminal alone; where one ran before, pytest would not see them."""
-    monkeypatch.setattr(logging.getLogger("mindcv_hrnet"), "propagate", True)
 
 
 @pytest.fixture(scope="session")
