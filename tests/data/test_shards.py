@@ -191,6 +191,17 @@ def test_two_kinds_of_shards(tmp_path):
         open_split(str(tmp_path), "")
 
 
+@pytest.mark.parametrize("name", ["000.tar", "x.mindrecord"])
+def test_shards_beside_class_folders(name, folder, tmp_path):
+    (folder({"a": 1, "b": 1}) / name).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"train: holds (tar|MindRecord) files and a folder 'a' \(and 1 more\); keep the"
+    ):
+        open_split(str(tmp_path), "train")
+    with pytest.raises(DataError, match="holds"):
+        class_names_of(str(tmp_path), "train")
+
+
 # --- listed once -----------------------------------------------------------------------------------------------------
 
 
