@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from shard_writing import one_line_errors
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -39,7 +40,9 @@ def write_digits(out: Path) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
-    counts = write_digits(parser.parse_args().out)
+    options = parser.parse_args()
+    with one_line_errors():
+        counts = write_digits(options.out)
     print(f"{counts['train']} training and {counts['val']} validation images")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from shard_writing import one_line_errors
 
 SIDE, BORDER = 28, 2
 DATA = "data/data/mnist_5k.csv.gz"
@@ -41,7 +42,9 @@ def write_mnist(out: Path) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
-    counts = write_mnist(parser.parse_args().out)
+    options = parser.parse_args()
+    with one_line_errors():
+        counts = write_mnist(options.out)
     print(f"{counts['train']} training and {counts['val']} validation images")
 
 
