@@ -43,7 +43,7 @@ class Ledger:
         text = self.path.read_text(**ENCODING) if self.path.exists() else ""
         # a crash may leave half a line, of a file that is then made again
         lines = text[: text.rfind("\n") + 1].splitlines()
-        self.sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        self.sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
         self.plan = self._read_plan(folder)
 
     def done(self, name: str) -> bool:
@@ -54,8 +54,8 @@ class Ledger:
         write_whole(self.path, "".join(f"{digest}  {name}\n" for name, digest in self.sums.items()))
 
     def classes(self) -> list[str]:
-        """The names of the classes laid out so far, sorted."""
-        return sorted({Path(name).stem for name in self.sums if not name.endswith((".db", ".txt"))})
+        """The classes laid out so far, in the order of their labels."""
+        return [name for name in self.plan.classes if self.plan.file_of(name) in self.sums]
 
     def wrong(self) -> list[str]:
         """Names whose content is not what was written."""
@@ -63,9 +63,8 @@ class Ledger:
 
     def missing(self) -> list[str]:
         """Classes of the plan that were not finished."""
-        return [
-            name for name, amount in self.plan.classes.items() if amount and self.plan.file_of(name) not in self.sums
-        ]
+        finished = set(self.classes())
+        return [name for name, amount in self.plan.classes.items() if amount and name not in finished]
 
     def agree(self, plan: "Plan") -> None:
         """Note the plan. Exits where something else was begun here: labels follow from the classes."""

@@ -351,11 +351,11 @@ def test_check_of_an_unfinished_preparation(shards, run, tmp_path):
         run("prepare_shards", "--check", "--out", tmp_path / "out")
 
 
-def test_half_a_line_of_checksums(shards, run, tmp_path):
+def test_damaged_lines_of_checksums(shards, run, tmp_path):
     shards()
     drop(tmp_path, "d")
     with open(tmp_path / "out" / "train" / "SHA256SUMS", "a") as file:
-        file.write("0123456")
+        file.write("garbled\n0123456")
     shards()
     listed = subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "out/train")
     assert listed.returncode == 0
