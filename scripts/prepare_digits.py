@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shard_writing import one_line_errors
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -41,8 +40,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
     options = parser.parse_args()
-    with one_line_errors():
+    try:
         counts = write_digits(options.out)
+    except OSError as error:
+        raise SystemExit(f"error: {error.filename}: {error.strerror}; mend that and run again") from None
     print(f"{counts['train']} training and {counts['val']} validation images")
 
 

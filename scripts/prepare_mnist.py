@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shard_writing import one_line_errors
 
 SIDE, BORDER = 28, 2
 DATA = "data/data/mnist_5k.csv.gz"
@@ -43,8 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
     options = parser.parse_args()
-    with one_line_errors():
+    try:
         counts = write_mnist(options.out)
+    except OSError as error:
+        raise SystemExit(f"error: {error.filename}: {error.strerror}; mend that and run again") from None
     print(f"{counts['train']} training and {counts['val']} validation images")
 
 
