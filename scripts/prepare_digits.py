@@ -39,7 +39,11 @@ def write_digits(out: Path) -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to create")
-    counts = write_digits(parser.parse_args().out)
+    options = parser.parse_args()
+    try:
+        counts = write_digits(options.out)
+    except OSError as error:
+        raise SystemExit(f"error: {error.filename}: {error.strerror}; mend that and run again") from None
     print(f"{counts['train']} training and {counts['val']} validation images")
 
 

@@ -8,8 +8,9 @@ file is sorted into tars of the same names, by the map of file names to labels i
 Training reads the tars in place; `--format mindrecord` writes OUT/{train,val}/<wnid>.mindrecord (with its .db) and
 classes.txt instead, `--format folder` OUT/{train,val}/<wnid>/<image>.
 
-A run that was broken off goes on where it stopped: what is finished stands in OUT/<split>/SHA256SUMS. `--check` reads
-everything again and compares (`sha256sum -c SHA256SUMS` does the same for files).
+A run that was broken off goes on where it stopped: what is finished stands in OUT/<split>/SHA256SUMS, what is to come
+in plan.json beside it. `--check` reads everything again and compares (`sha256sum -c SHA256SUMS` does the same for
+files).
 """
 
 import argparse
@@ -21,9 +22,19 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from shard_writing import CHUNK, Image, Ledger, check, name_of, write_class_names, writer_of
+from shard_writing import CHUNK, Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
+
+from mindcv_hrnet.data.tars import whole
+from mindcv_hrnet.errors import DataError
 
 FORMATS = ("tar", "mindrecord", "folder")
+
+
+def opened(tar: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(tar, "r:")
+    except tarfile.TarError as error:
+        raise DataError(f"{tar}: not a tar file ({error}); download it again") from None
 
 
 def copy_tar(source: IO[bytes]) -> Callable[[Path], None]:
@@ -34,9 +45,9 @@ def copy_tar(source: IO[bytes]) -> Callable[[Path], None]:
     return write
 
 
-def images_of(archive: tarfile.TarFile) -> list[Image]:
+def images_of(archive: tarfile.TarFile, tar_name: str) -> list[Image]:
     """The files in a tar, sorted by name."""
-    files = [info for info in archive if info.isfile()]
+    files = [info for info in whole(archive, tar_name) if info.isfile()]
     images = [Image(Path(info.name).name, info.size, partial(content, archive, info)) for info in files]
     return sorted(images, key=lambda image: image.name)
 
@@ -49,9 +60,13 @@ def content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
     ledger = Ledger(out / "train")
-    with tarfile.open(tar, "r:") as outer:
-        members = {Path(info.name).name.removesuffix(".tar"): info for info in outer if info.isfile()}
+    with opened(tar) as outer:
+        files = [info for info in whole(outer, str(tar)) if info.isfile()]
+        members = {Path(info.name).name.removesuffix(".tar"): info for info in files}
+        if not members or not all(info.name.endswith(".tar") for info in files):
+            sys.exit(f"error: {tar}: holds no class tars, or other files too; give ILSVRC2012_img_train.tar")
         labels = {wnid: label for label, wnid in enumerate(sorted(members))}
+        ledger.agree(Plan(kind, "bytes", {wnid: members[wnid].size for wnid in labels}))
         if kind == "mindrecord":
             write_class_names(ledger, list(labels))
         for number, (wnid, info) in enumerate(members.items(), start=1):
@@ -64,7 +79,7 @@ def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
                 ledger.finish(name, copy_tar(inner))
             else:
                 with tarfile.open(fileobj=inner, mode="r:") as archive:
-                    ledger.finish(name, writer_of(kind, images_of(archive), labels[wnid]))
+                    ledger.finish(name, writer_of(kind, images_of(archive, info.name), labels[wnid]))
             print(f"train: {number} classes, {name}", file=sys.stderr)
     return ledger
 
@@ -72,16 +87,24 @@ def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
 def prepare_validation(tar: Path, out: Path, kind: str, labels: dict[str, int]) -> Ledger:
     """`labels`: file name -> place of its class among the sorted names of the training classes."""
     wnids = Ledger(out / "train").classes()
-    if len(wnids) <= max(labels.values()):
+    if len(wnids) != max(labels.values()) + 1:
         sys.exit(f"error: {out / 'train'} has {len(wnids)} classes, the labels need {max(labels.values()) + 1}")
-    ledger, by_class = Ledger(out / "val"), {wnid: [] for wnid in wnids}
-    if kind == "mindrecord":
-        write_class_names(ledger, wnids)
-    with tarfile.open(tar, "r:") as archive:
-        for image in images_of(archive):
+    by_class: dict[str, list[Image]] = {wnid: [] for wnid in wnids}
+    with opened(tar) as archive:
+        images = images_of(archive, str(tar))
+        lacking = sorted(labels.keys() - {image.name for image in images})
+        if lacking:
+            sys.exit(
+                f"error: {tar}: lacks {len(lacking)} of {len(labels)} images, {lacking[0]} first; download it again"
+            )
+        for image in images:
             if image.name not in labels:
                 sys.exit(f"error: {tar}: {image.name} has no label")
             by_class[wnids[labels[image.name]]].append(image)
+        ledger = Ledger(out / "val")
+        ledger.agree(Plan(kind, "images", {wnid: len(images) for wnid, images in by_class.items()}))
+        if kind == "mindrecord":
+            write_class_names(ledger, wnids)
         for label, (wnid, images) in enumerate(by_class.items()):
             name = name_of(wnid, kind)
             if images and not ledger.done(name):
@@ -109,16 +132,19 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default="tar", help="a file per class, or a file per image")
     parser.add_argument("--check", action="store_true", help="compare what is there with its checksums, and stop")
     options = parser.parse_args()
-    if options.check:
-        check(options.out, ("train", "val"))
-    for tar in filter(None, (options.train, options.val)):
-        if not tar.is_file():
-            sys.exit(f"error: {tar}: no such file")
-    if options.train:
-        print(f"train: {len(prepare_train(options.train, options.out, options.format).classes())} classes")
-    if options.val:
-        ledger = prepare_validation(options.val, options.out, options.format, official_labels())
-        print(f"val: {len(ledger.classes())} classes")
+    with one_line_errors():
+        if options.check:
+            check(options.out, ("train", "val"))
+        if not options.train and not options.val:
+            parser.error("--train or --val is missing")
+        for tar in filter(None, (options.train, options.val)):
+            if not tar.is_file():
+                sys.exit(f"error: {tar}: no such file")
+        if options.train:
+            print(f"train: {len(prepare_train(options.train, options.out, options.format).classes())} classes")
+        if options.val:
+            ledger = prepare_validation(options.val, options.out, options.format, official_labels())
+            print(f"val: {len(ledger.classes())} classes")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@
 `D/<split>/<class>/**/<image>` becomes `E/<split>/<class>.tar`, or `<class>.mindrecord` with its `.db` and a
 `classes.txt`; splits are `train` and, where there is one, `val`. Training on E has the images, labels and order of D.
 
-A run that was broken off goes on where it stopped: what is finished stands in E/<split>/SHA256SUMS. `--check` reads
-everything again and compares (`sha256sum -c SHA256SUMS` does the same).
+A run that was broken off goes on where it stopped: what is finished stands in E/<split>/SHA256SUMS, what is to come in
+plan.json beside it. A D whose classes or images have changed since needs another E. `--check` reads everything again
+and compares (`sha256sum -c SHA256SUMS` does the same).
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from shard_writing import Image, Ledger, check, name_of, write_class_names, writer_of
+import numpy as np
+from shard_writing import Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
 
 from mindcv_hrnet.data.source import ImageFolder
-from mindcv_hrnet.errors import DataError
 
 SPLITS = ("train", "val")
 FORMATS = ("tar", "mindrecord")
@@ -28,8 +29,7 @@ def image_of(path: Path, number: int) -> Image:
     return Image(f"{number:07d}_{path.name}", path.stat().st_size, path.read_bytes)
 
 
-def prepare(source: ImageFolder, out: Path, kind: str) -> Ledger:
-    ledger = Ledger(out)
+def prepare(source: ImageFolder, ledger: Ledger, kind: str) -> None:
     if kind == "mindrecord":
         write_class_names(ledger, source.class_names)
     for label, class_name in enumerate(source.class_names):
@@ -40,8 +40,24 @@ def prepare(source: ImageFolder, out: Path, kind: str) -> Ledger:
         images = [image_of(Path(source.path(index)), number) for number, index in enumerate(places)]
         if images:
             ledger.finish(name, writer_of(kind, images, label))
-            print(f"{out.name}: {label + 1} of {len(source.class_names)} classes, {name}", file=sys.stderr)
-    return ledger
+            print(f"{ledger.folder.name}: {label + 1} of {len(source.class_names)} classes, {name}", file=sys.stderr)
+
+
+def prepare_splits(folder: Path, out: Path, kind: str) -> None:
+    """All plans come first: an error in the last split shows before hours of work on the first one."""
+    if out.resolve() in (folder.resolve(), *(folder.resolve() / split for split in SPLITS)):
+        sys.exit(f"error: --out {out}: the image folder itself; give a folder of its own")
+    class_names, begun = None, []
+    for split in SPLITS:
+        if split == "train" or (folder / split).is_dir():
+            source = ImageFolder(folder / split, class_names)
+            class_names, ledger = source.class_names, Ledger(out / split)
+            counts = np.bincount(source.labels, minlength=len(class_names)).tolist()
+            ledger.agree(Plan(kind, "images", dict(zip(class_names, counts, strict=True))))
+            begun.append((source, ledger))
+    for source, ledger in begun:
+        prepare(source, ledger, kind)
+        print(f"{ledger.folder.name}: {len(ledger.classes())} classes")
 
 
 def main() -> None:
@@ -51,19 +67,12 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default="mindrecord", help="kind of file to write")
     parser.add_argument("--check", action="store_true", help="compare what is there with its checksums, and stop")
     options = parser.parse_args()
-    if options.check:
-        check(options.out, SPLITS)
-    if options.folder is None:
-        parser.error("--folder is missing")
-    try:
-        class_names = None
-        for split in SPLITS:
-            if split == "train" or (options.folder / split).is_dir():
-                source = ImageFolder(options.folder / split, class_names)
-                class_names = source.class_names
-                print(f"{split}: {len(prepare(source, options.out / split, options.format).classes())} classes")
-    except DataError as error:
-        sys.exit(f"error: {error}")
+    with one_line_errors():
+        if options.check:
+            check(options.out, SPLITS)
+        if options.folder is None:
+            parser.error("--folder is missing")
+        prepare_splits(options.folder, options.out, options.format)
 
 
 if __name__ == "__main__":

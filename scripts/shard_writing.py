@@ -1,20 +1,25 @@
 """What the scripts share that lay out a data set: files that are whole or absent, with checksums, in three formats."""
 
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+from mindcv_hrnet.errors import DataError
+
 CHUNK = 1 << 20
-CLASSES_FILE, SUMS_FILE = "classes.txt", "SHA256SUMS"
+CLASSES_FILE, SUMS_FILE, PLAN_FILE = "classes.txt", "SHA256SUMS", "plan.json"
 # A MindRecord file is a header, which lists the pages, and pages of one size, the last one filled with zeros
 HEADER, PAGE, LARGEST_PAGE = 1 << 20, 1 << 22, 1 << 28
 ROWS_AT_ONCE = 64
+ENCODING = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names may be any bytes
 
 
 class Image(NamedTuple):
@@ -26,47 +31,116 @@ class Image(NamedTuple):
 
 
 class Ledger:
-    """OUT/<split>/SHA256SUMS: a line per finished file (or class folder), written when it is whole on the disk."""
+    """What a folder OUT/<split> is to hold and what of it is finished.
+
+    plan.json is written first: the format and, by class, how much goes into it. SHA256SUMS has a line per finished file
+    (or class folder), once it is whole on the disk.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.path = folder, folder / SUMS_FILE
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        self.sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        text = self.path.read_text(**ENCODING) if self.path.exists() else ""
+        # a crash may leave half a line, of a file that is then made again
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        self.sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+        self.plan = self._read_plan(folder)
 
     def done(self, name: str) -> bool:
         return name in self.sums and (self.folder / name).exists()
 
-    def add(self, name: str, digest: str) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(f"{digest}  {name}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.sums[name] = digest
+    def add(self, digests: dict[str, str]) -> None:
+        self.sums |= digests
+        write_whole(self.path, "".join(f"{digest}  {name}\n" for name, digest in self.sums.items()))
 
     def classes(self) -> list[str]:
-        """The names of the classes laid out so far, sorted."""
-        return sorted({Path(name).stem for name in self.sums if not name.endswith((".db", ".txt"))})
+        """The classes laid out so far, in the order of their labels."""
+        return [name for name in self.plan.classes if self.plan.file_of(name) in self.sums]
 
     def wrong(self) -> list[str]:
         """Names whose content is not what was written."""
         return [name for name, digest in self.sums.items() if digest_of(self.folder / name) != digest]
 
+    def missing(self) -> list[str]:
+        """Classes of the plan that were not finished."""
+        finished = set(self.classes())
+        return [name for name, amount in self.plan.classes.items() if amount and name not in finished]
+
+    def agree(self, plan: "Plan") -> None:
+        """Note the plan. Exits where something else was begun here: labels follow from the classes."""
+        for other in sorted(self.folder.parent.glob(f"*/{PLAN_FILE}")):
+            kind = self._read_plan(other.parent).kind
+            if kind != plan.kind:
+                sys.exit(f"error: {other.parent}: was begun as --format {kind}; give that, or another --out")
+        before, now = self.plan.classes, plan.classes
+        if (before or self.sums) and list(before) != list(now):
+            differing = sorted(before.keys() ^ now.keys()) or ["their order"]
+            told = f"{len(before)} classes, now {len(now)} (differing: {differing[0]})" if before else "no plan.json"
+            sys.exit(f"error: {self.folder}: was begun with {told}; give another --out")
+        for name, amount in now.items():
+            if self.done(plan.file_of(name)) and before[name] != amount:
+                sys.exit(
+                    f"error: {self.folder / plan.file_of(name)}: was made of {before[name]} {plan.unit}, "
+                    f"now there are {amount}; give another --out"
+                )
+        if self.plan != plan:
+            write_whole(self.folder / PLAN_FILE, json.dumps(plan._asdict(), indent=1, ensure_ascii=False) + "\n")
+            self.plan = plan
+
     def finish(self, name: str, write: Callable[[Path], object]) -> None:
-        """Let `write` make a file or folder (and others beside it) in a folder aside, then note and place them all."""
+        """Let `write` make a file or folder (and others beside it) in a folder aside, then place and note them all."""
         aside = self.folder / f".{name}.unfinished"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         write(aside / name)
-        # `name` itself comes last, because it tells that all is done
-        for made in sorted(aside.iterdir(), key=lambda path: (path.name == name, path.name)):
+        digests = {}
+        for made in sorted(aside.iterdir()):
             sync(made)
-            digest, final = digest_of(made), self.folder / made.name
+            digests[made.name], final = digest_of(made), self.folder / made.name
             if final.is_dir():
                 shutil.rmtree(final)
             os.replace(made, final)
-            self.add(made.name, digest)
+        self.add(digests)
         aside.rmdir()
+
+    @staticmethod
+    def _read_plan(folder: Path) -> "Plan":
+        path = folder / PLAN_FILE
+        try:
+            return Plan(**json.loads(path.read_text(**ENCODING))) if path.exists() else Plan("", "", {})
+        except (ValueError, TypeError):
+            sys.exit(f"error: {path}: is damaged; give another --out")
+
+
+class Plan(NamedTuple):
+    """What goes into a split: the format, and by class, in the order of the labels, so many images or bytes."""
+
+    kind: str
+    unit: str
+    classes: dict[str, int]
+
+    def file_of(self, class_name: str) -> str:
+        return name_of(class_name, self.kind)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What goes wrong with the user's files ends a script with one line."""
+    try:
+        yield
+    except (DataError, tarfile.TarError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{error.strerror or error}; mend that and run again")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.unfinished")
+    aside.write_text(text, **ENCODING)
+    sync(aside)
+    os.replace(aside, path)
 
 
 def digest_of(path: Path) -> str:
@@ -92,12 +166,21 @@ def sync(path: Path) -> None:
 
 
 def check(out: Path, splits: Sequence[str]) -> None:
-    """Read everything below `out` again and exit, with an error where a checksum differs."""
-    ledgers = [Ledger(out / split) for split in splits if (out / split / SUMS_FILE).exists()]
+    """Read everything below `out` again and exit, with an error where a checksum differs or a class is missing."""
+    begun = [out / split for split in splits if any((out / split / name).exists() for name in (SUMS_FILE, PLAN_FILE))]
+    ledgers = [Ledger(folder) for folder in begun]
     if not ledgers:
         sys.exit(f"error: {out}: no {SUMS_FILE} in {' or '.join(splits)}; give the folder that was filled")
     wrong = [f"{ledger.folder.name}/{name}" for ledger in ledgers for name in ledger.wrong()]
-    sys.exit(f"error: damaged or missing: {', '.join(wrong)}" if wrong else None)
+    if wrong:
+        sys.exit(f"error: damaged or missing: {', '.join(wrong)}")
+    for ledger in ledgers:
+        if missing := ledger.missing():
+            planned = sum(amount > 0 for amount in ledger.plan.classes.values())
+            sys.exit(f"error: {ledger.folder}: {len(missing)} of {planned} classes missing: run again")
+    what = "class folders" if ledgers[0].plan.kind == "folder" else "files"
+    print(f"{sum(len(ledger.sums) for ledger in ledgers)} {what}, all as written")
+    sys.exit()
 
 
 def write_class_names(ledger: Ledger, names: Sequence[str]) -> None:

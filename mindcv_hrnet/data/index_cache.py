@@ -28,7 +28,7 @@ WORTH_CACHING = 20_000  # images; fewer are listed as fast as the cache is check
 PROGRESS_EVERY_S = 5.0
 # What changed this shortly before it was listed may change again within one tick of the file system's clock
 SETTLED_S = 2.0
-_FORMAT = 2
+_FORMAT = 3
 
 Arrays = dict[str, Any]  # name -> array
 

@@ -27,10 +27,15 @@ _LONGEST_HEADER = 1 << 27  # FileWriter.set_header_size accepts no more
 
 
 class _Layout(NamedTuple):
-    """Where rows are. before: how many blob fields stand before the image; None where the image is the only one."""
+    """Where rows are.
+
+    used: bytes in each page of rows, by number. before: how many blob fields stand before the image; None where the
+    image is the only one.
+    """
 
     header_size: int
     page_size: int
+    used: dict[int, int]
     before: int | None
 
 
@@ -48,7 +53,15 @@ def record_members(path: str) -> Iterator[Member]:
         with open(path, "rb") as file:
             layout = _layout(path, file)
             size = os.fstat(file.fileno()).st_size
-            for row, page, start, end, label in _rows(path):
+            rows = _rows(path)
+            ends: dict[int, int] = {}
+            for _, page, _, end, _ in rows:
+                ends[page] = max(end, ends.get(page, 0))
+            if ends != layout.used:
+                raise DataError(
+                    f"{path}.db: is the index of another file, or not a whole one; copy or write both again"
+                )
+            for row, page, start, end, label in rows:
                 if not isinstance(label, int):
                     raise DataError(f"{path}: row {row} has the label '{label}'; labels are whole numbers")
                 base = layout.header_size + page * layout.page_size
@@ -68,6 +81,8 @@ def _layout(path: str, file: BinaryIO) -> _Layout:
         (schema,) = header["schema"]
         fields, blobs = schema["schema"], schema["blob_fields"]
         sizes = int(header["header_size"]), int(header["page_size"])
+        pages = {page["page_id"]: page["page_size"] for page in header["page"] if page["page_type"] == "BLOB_DATA"}
+        used = {page: size for page, size in pages.items() if size}
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path}: not a MindRecord file, or an encrypted one; write it with FileWriter") from None
     there = ", ".join(sorted(fields))
@@ -76,7 +91,7 @@ def _layout(path: str, file: BinaryIO) -> _Layout:
         raise DataError(f"{path}: no field 'image' or 'data' of type bytes; it has {there}")
     if fields.get(LABEL_FIELD) not in ({"type": "int32"}, {"type": "int64"}):
         raise DataError(f"{path}: no field '{LABEL_FIELD}' of type int32 or int64; it has {there}")
-    return _Layout(*sizes, blobs.index(image) if len(blobs) > 1 else None)
+    return _Layout(*sizes, used, blobs.index(image) if len(blobs) > 1 else None)
 
 
 def _rows(path: str) -> list[tuple[int, int, int, int, int]]:

@@ -131,15 +131,25 @@ class _ClassNames:
 
     def __init__(self, root: str, numbers_are_names: bool) -> None:
         self._file = Path(root, CLASSES_FILE)
-        self._lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        # with the mark that Windows editors put first, and without what they leave at the ends of lines
+        text = self._file.read_text(encoding="utf-8-sig") if self._file.exists() else ""
+        self._lines = [line.strip() for line in text.splitlines()]
         self._plain = numbers_are_names and not self._lines
         self._found: dict[str | int, int] = {}
+        self._numbered: bool | None = None
         twice = [line for line, times in Counter(filter(None, self._lines)).items() if times > 1]
         if twice:
             raise DataError(f"{self._file}: '{twice[0]}' stands there twice; every class needs a name of its own")
 
     def number(self, shard: str, member: Member) -> int:
         label = member.label
+        numbered = isinstance(label, int)
+        if self._numbered not in (None, numbered):
+            raise DataError(
+                f"{shard}: {member.name} has {'a' if numbered else 'no'} class number (.cls), images before it have "
+                f"{'none' if numbered else 'one'}; give one to every image of the split or to none"
+            )
+        self._numbered = numbered
         if isinstance(label, int) and not self._plain:
             if not 0 <= label < len(self._lines) or not self._lines[label]:
                 raise DataError(

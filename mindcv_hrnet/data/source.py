@@ -119,17 +119,27 @@ def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[
 
 
 def _format_of(root: Path) -> Format | None:
-    """How the shards of a split are made; None for class folders. Raises DataError where there are two kinds."""
+    """How the shards of a split are made; None for class folders. Raises DataError where there are two layouts."""
     kinds = [kind for kind in (TAR, MINDRECORD) if kind.of(os.fspath(root))]
     if len(kinds) > 1:
         raise DataError(f"{root}: holds tar files and MindRecord files; keep one kind, or images count twice")
+    folders = _folders(root) if kinds else []
+    if folders:
+        raise DataError(
+            f"{root}: holds {kinds[0].name} files and a folder '{folders[0]}'{_and_more(folders)}; "
+            "keep the files or the class folders, one of them would be left out"
+        )
     return kinds[0] if kinds else None
+
+
+def _folders(root: str | os.PathLike[str]) -> list[str]:
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
 def _class_folders(root: str) -> list[str]:
     try:
-        with os.scandir(root) as entries:
-            folders = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        folders = _folders(root)
     except FileNotFoundError:
         parent, split = os.path.split(root)
         raise DataError(

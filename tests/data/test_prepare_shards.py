@@ -125,6 +125,38 @@ def test_check_names_what_is_damaged(damaged, run, folder, tmp_path):
         run("prepare_imagenet", "--check", *arguments)
 
 
+def cut(path, at):
+    path.write_bytes(path.read_bytes()[:at])
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        # both end where the second member's header would stand
+        (lambda train, val: cut(train, 512 + 10240), "t.tar: ends early or is damaged at byte 10752; copy or download"),
+        (lambda train, val: cut(val, 1024), "v.tar: ends early or is damaged at byte 1024; copy or download it again"),
+        (
+            lambda train, val: cut(train, 15000),
+            r"t.tar: ends early or is damaged at byte \d+; copy or download it again",
+        ),
+        (lambda train, val: cut(val, 600), r"v.tar: ends early or is damaged at byte 1024; copy or download it again"),
+        (lambda train, val: train.write_bytes(b"x" * 5000), r"t.tar: not a tar file \(.*\); download it again"),
+        (lambda train, val: val.write_bytes(b""), r"v.tar: not a tar file \(.*\); download it again"),
+        (lambda train, val: pack(val, [("v1.JPEG", b"1")]), "v.tar: lacks 2 of 3 images, v2.JPEG first; download it"),
+        (lambda train, val: pack(train, [("v1.JPEG", b"1")]), "t.tar: holds no class tars, or other files too; give"),
+    ],
+)
+def test_damaged_downloads(damage, message, prepare, run, folder, tmp_path, monkeypatch):
+    train, val, labels = official(folder, tmp_path)
+    assert (train.stat().st_size, pack(tmp_path / "n02.tar", []).stat().st_size) == (30720, 10240)
+    damage(train, val)
+    monkeypatch.setattr(prepare, "official_labels", lambda: labels)
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        run("prepare_imagenet", "--train", train, "--val", val, "--out", tmp_path / "out")
+    damaged = "train" if "t.tar" in message else "val"
+    assert not list((tmp_path / "out").glob(f"{damaged}/*"))
+
+
 @pytest.mark.parametrize("name", ["prepare_imagenet", "prepare_shards"])
 def test_nothing_to_check(name, run, tmp_path):
     with pytest.raises(SystemExit, match=r"nowhere: no SHA256SUMS in train or val; give the folder that was filled$"):
@@ -216,6 +248,7 @@ def test_a_folder_is_packed(kind, run, folder, sections, tmp_path, capsys):
     with pytest.raises(SystemExit) as whole:
         run("prepare_shards", "--check", "--out", out)
     assert whole.value.code is None
+    assert capsys.readouterr().out == f"{5 if kind == 'tar' else 12} files, all as written\n"
 
 
 def test_large_images_fit_into_a_page(script, tmp_path):
@@ -242,3 +275,112 @@ def test_an_image_larger_than_any_page(script, tmp_path):
 def test_nothing_to_pack(arguments, message, run, tmp_path):
     with pytest.raises(SystemExit, match=message):
         run("prepare_shards", *(text.format(tmp_path) for text in arguments), "--out", tmp_path / "out")
+
+
+# --- a preparation that goes on --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(run, folder, tmp_path):
+    """A function that packs the folder `train` of classes a, b and d, or goes on with it."""
+    folder({"a": 2, "b": 3, "d": 1})
+    return lambda kind="mindrecord": run(
+        "prepare_shards", "--folder", tmp_path, "--out", tmp_path / "out", "--format", kind
+    )
+
+
+@pytest.mark.parametrize("kind", ["tar", "mindrecord"])
+def test_other_classes_than_before(kind, shards, folder, tmp_path):
+    shards(kind)
+    folder({"c": 1})
+    message = r"^error: .*out/train: was begun with 3 classes, now 4 \(differing: c\); give another --out$"
+    with pytest.raises(SystemExit, match=message):
+        shards(kind)
+    (tmp_path / "train" / "c" / "000.jpg").unlink()
+    (tmp_path / "train" / "c").rmdir()
+    shards(kind)
+    (tmp_path / "out" / "train" / "plan.json").unlink()
+    with pytest.raises(SystemExit, match=r"train: was begun with no plan.json; give another --out$"):
+        shards(kind)
+
+
+def test_a_finished_class_with_other_images(shards, folder, tmp_path):
+    shards()
+    folder({"b": 4})
+    message = r"^error: .*b\.mindrecord: was made of 3 images, now there are 4; give another --out$"
+    with pytest.raises(SystemExit, match=message):
+        shards()
+    drop(tmp_path, "b")
+    shards()
+    assert len(open_split(str(tmp_path / "out"), "train")) == 7
+
+
+def drop(tmp_path, name):
+    """Undo a class, as if the run had been broken off before it."""
+    out = tmp_path / "out" / "train"
+    for path in out.glob(f"{name}.*"):
+        path.unlink()
+    kept = [line for line in (out / "SHA256SUMS").read_text().splitlines(True) if f"  {name}." not in line]
+    (out / "SHA256SUMS").write_text("".join(kept))
+
+
+def test_another_format_than_before(shards):
+    shards("tar")
+    with pytest.raises(
+        SystemExit, match=r"^error: .*out/train: was begun as --format tar; give that, or another --out"
+    ):
+        shards("mindrecord")
+
+
+def test_validation_in_another_format(prepare, folder, tmp_path):
+    train, val, labels = official(folder, tmp_path)
+    prepare.prepare_train(train, tmp_path / "out", "tar")
+    with pytest.raises(
+        SystemExit, match=r"^error: .*out/train: was begun as --format tar; give that, or another --out"
+    ):
+        prepare.prepare_validation(val, tmp_path / "out", "folder", labels)
+
+
+def test_check_of_an_unfinished_preparation(shards, run, tmp_path):
+    shards()
+    drop(tmp_path, "b")
+    with pytest.raises(SystemExit, match=r"^error: .*out/train: 1 of 3 classes missing: run again$"):
+        run("prepare_shards", "--check", "--out", tmp_path / "out")
+    (tmp_path / "out" / "train" / "SHA256SUMS").unlink()
+    with pytest.raises(SystemExit, match=r"^error: .*out/train: 3 of 3 classes missing: run again$"):
+        run("prepare_shards", "--check", "--out", tmp_path / "out")
+
+
+def test_damaged_lines_of_checksums(shards, run, tmp_path):
+    shards()
+    drop(tmp_path, "d")
+    with open(tmp_path / "out" / "train" / "SHA256SUMS", "a") as file:
+        file.write("garbled\n0123456")
+    shards()
+    listed = subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=tmp_path / "out/train")
+    assert listed.returncode == 0
+
+
+@pytest.mark.parametrize("out", ["", "train", "x/.."])
+def test_out_is_the_folder_itself(out, shards, run, tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(SystemExit, match=r"^error: --out .*: the image folder itself; give a folder of its own$"):
+        run("prepare_shards", "--folder", tmp_path, "--out", tmp_path / out)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("name", ["prepare_shards", "prepare_imagenet", "prepare_digits"])
+def test_out_below_a_file(name, run, folder, tmp_path):
+    train, _, _ = official(folder, tmp_path)
+    (tmp_path / "file").write_text("")
+    source = {"prepare_shards": ["--folder", tmp_path], "prepare_imagenet": ["--train", train]}.get(name, [])
+    with pytest.raises(SystemExit, match=r"^error: .*file/.*: Not a directory; mend that and run again$"):
+        run(name, *source, "--out", tmp_path / "file" / "out")
+
+
+def test_a_broken_link_among_the_images(shards, tmp_path):
+    (tmp_path / "train" / "b" / "x.jpg").symlink_to("nowhere")
+    with pytest.raises(
+        SystemExit, match=r"^error: .*train/b/x.jpg: No such file or directory; mend that and run again"
+    ):
+        shards()

@@ -177,7 +177,7 @@ GOOD = [(b"1" * 300, 0), (b"2" * 300, 1)]
             r"x.mindrecord.db: cannot be read \(file is not a database\); copy or write both files again",
         ),
         (USUAL, GOOD, (), statement("DROP TABLE INDEXES"), r"cannot be read \(no such table: INDEXES\); copy or"),
-        (USUAL, GOOD, (), statement("DELETE FROM INDEXES"), "no image in any of its 1 MindRecord files"),
+        (USUAL, GOOD, (), statement("DELETE FROM INDEXES"), "x.mindrecord.db: is the index of another file, or not a"),
         (USUAL, GOOD, (), statement("UPDATE INDEXES SET label_0 = 'cat'"), "row 0 has the label 'cat'; labels are who"),
         (
             {"data": BYTES, "class": NUMBER},
@@ -217,6 +217,32 @@ def test_unusable_records(schema, rows, index, damage, message, tmp_path):
     with pytest.raises(DataError, match=message) as error:
         Shards(tmp_path, MINDRECORD)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_index_of_another_file(tmp_path):
+    one = write(tmp_path / "x.mindrecord", USUAL, GOOD)
+    write(tmp_path / "y.mindrecord", USUAL, [(b"3" * 310, 0), (b"4" * 300, 1)])
+    one.with_name("x.mindrecord.db").write_bytes(one.with_name("y.mindrecord.db").read_bytes())
+    with pytest.raises(DataError, match=r"x.mindrecord.db: is the index of another file, or not a whole one; copy or"):
+        Shards(tmp_path, MINDRECORD)
+
+
+def test_a_renamed_pair(tmp_path):
+    path = write(tmp_path / "x.mindrecord", USUAL, GOOD)
+    for suffix in ("", ".db"):
+        (tmp_path / f"x.mindrecord{suffix}").rename(tmp_path / f"y.mindrecord{suffix}")
+    assert not path.exists() and Shards(tmp_path, MINDRECORD).read(1) == b"2" * 300
+
+
+@pytest.mark.parametrize("size", [100, 14_000])
+def test_rows_that_were_appended(size, tmp_path):
+    rows = [(bytes([i]) * (size + i), i) for i in range(60)]
+    path = write(tmp_path / "x.mindrecord", USUAL, rows[:25])
+    for start in (25, 40):
+        writer = FileWriter.open_for_append(str(path))
+        writer.write_raw_data([{"data": data, "label": label} for data, label in rows[start : start + 20]][:15])
+        writer.commit()
+    assert mine(path) == theirs(path) == [(label, data) for data, label in rows[:55]]
 
 
 def test_a_record_cut_short_after_the_start(tmp_path):

@@ -1,5 +1,6 @@
 import logging
 import os
+import subprocess
 import time
 
 import pytest
@@ -51,14 +52,104 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
             [("x.jpg", b"1"), ("x.cls", b"3")],
             r"x.jpg has class number 3, which needs a line in .*classes.txt; write one",
         ),
-        ([("x.jpg", b"1"), ("x.cls", b"three")], r"000.tar: cannot be read \(invalid literal"),
+        ([("x.jpg", b"1"), ("x.cls", b"cat")], "000.tar: x.cls holds 'cat', not a class number; write a number"),
+        ([("x.jpg", b"1"), ("x.cls", b"")], "000.tar: x.cls holds '', not a class number; write a number from 0 on$"),
+        ([("x.jpg", b"1"), ("x.cls", b"0"), ("x.b.cls", b"0")], "holds x.b.cls and another .cls of the key x; keep"),
         ([("x.jpg", b"1")], r"only one class \('000'\)"),
-        ([("a/x.jpg", b"1"), ("a/x.png", b"1")], "^[^ ]*000.tar: holds a/x.jpg and a/x.png; one image per key$"),
+        (
+            [("a/x.jpg", b"1"), ("a/x.l.png", b"1"), ("a/x.cls", b"0")],
+            r"^[^ ]*000.tar: holds a/x.jpg and a/x.l.png; one image per key \(up to the first dot\)$",
+        ),
+        ([("a/x.jpg", b"1"), ("./a/x.jpg", b"1")], "^[^ ]*000.tar: holds a/x.jpg twice; keep one$"),
     ],
 )
 def test_unusable_shards(members, message, tmp_path):
     pack(tmp_path / "000.tar", members)
     with pytest.raises(DataError, match=message):
+        Shards(tmp_path, TAR)
+
+
+@pytest.mark.parametrize("second", ["000.tar", "001.tar"])
+@pytest.mark.parametrize("numbered, message", [(0, "no .*have one;"), (1, "a .*have none;")])
+def test_images_with_and_without_a_number(second, numbered, message, tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\nox\n")
+    members = [[("x.jpg", b"1")], [("y.jpg", b"1")]]
+    members[numbered] += [(f"{'xy'[numbered]}.CLS", b"0")]
+    if second == "000.tar":
+        members = [members[0] + members[1], []]
+    for number, held in enumerate(members):
+        pack(tmp_path / f"{number:03d}.tar", held)
+    with pytest.raises(DataError, match=f"{second}: y.jpg has .*{message} give one to every image of the split"):
+        Shards(tmp_path, TAR)
+
+
+def test_a_key_ends_at_the_first_dot(tmp_path):
+    pairs = [("s0.left.jpg", b"1"), ("s0.CLS", b"1\n"), ("b/s0.jpg", b"2"), ("b/s0.cls", b" 0")]
+    pack(tmp_path / "000.tar", pairs)
+    (tmp_path / "classes.txt").write_bytes("\ufeffcat \r\n ox\r\n".encode())
+    source = Shards(tmp_path, TAR)
+    assert source.class_names == ("cat", "ox") and source.labels.tolist() == [1, 0]
+
+
+def test_images_that_differ_in_their_suffix(tmp_path):
+    pack(tmp_path / "000.tar", [("a/x.jpg", b"1"), ("a/x.png", b"2"), ("b/x.1.png", b"3"), ("b/x.2.png", b"4")])
+    source = Shards(tmp_path, TAR)
+    assert [source.read(i) for i in range(4)] == [b"1", b"2", b"3", b"4"] and source.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_tar_of_the_current_folder(folder, tmp_path):
+    root, out = folder({"a": 2, "b": 1}, name="plain"), tmp_path / "train"
+    out.mkdir()
+    for name in "ab":
+        subprocess.run(["tar", "cf", out / f"{name}.tar", "-C", root / name, "."], check=True)
+    source = Shards(out, TAR)
+    assert source.class_names == ("a", "b") and source.labels.tolist() == [0, 0, 1]
+
+
+def test_links_have_the_content_of_their_target(tmp_path):
+    root = tmp_path / "plain"
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+    (root / "a" / "x.jpg").write_bytes(b"1" * 600)
+    (root / "b" / "hard.jpg").hardlink_to(root / "a" / "x.jpg")
+    (root / "b" / "soft.jpg").symlink_to("../a/x.jpg")
+    (root / "b" / "softer.jpg").symlink_to("soft.jpg")
+    subprocess.run(["tar", "cf", tmp_path / "000.tar", "-C", root, "a", "b"], check=True)
+    source = Shards(tmp_path, TAR)
+    assert [source.read(i) for i in range(4)] == [b"1" * 600] * 4 and source.labels.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("target", ["/nowhere/x.jpg", "soft.jpg", "../gone.jpg"])
+def test_a_link_to_nothing(target, tmp_path):
+    (tmp_path / "soft.jpg").symlink_to(target)
+    subprocess.run(["tar", "cf", tmp_path / "000.tar", "-C", tmp_path, "soft.jpg"], check=True)
+    with pytest.raises(DataError, match=f"000.tar: soft.jpg is a link to {target}, no file in the tar; pack with tar"):
+        Shards(tmp_path, TAR)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, at: data[:at],
+        lambda data, at: data[: at + 100],
+        lambda data, at: data[:at] + bytes(512) + data[at + 512 :],
+        lambda data, at: data[: at + 148] + b"garbage!" + data[at + 156 :],
+    ],
+    ids=["cut before a header", "cut in a header", "a header of zeros", "a damaged header"],
+)
+def test_a_tar_that_ends_at_a_header(damage, tmp_path):
+    data = pack(tmp_path / "000.tar", [(f"{name}/x.jpg", b"1" * 600) for name in "abc"]).read_bytes()
+    (tmp_path / "000.tar").write_bytes(damage(data, 2 * 1536))
+    with pytest.raises(DataError, match=r"000.tar: ends early or is damaged at byte 3072; copy or download it again$"):
+        Shards(tmp_path, TAR)
+    (tmp_path / "000.tar").write_bytes(data[: 3 * 1536 + 512])  # one block of zeros will do
+    assert len(Shards(tmp_path, TAR)) == 3
+
+
+def test_a_tar_cut_inside_an_image(tmp_path):
+    data = pack(tmp_path / "000.tar", [(f"{name}/x.jpg", b"1" * 600) for name in "abc"]).read_bytes()
+    (tmp_path / "000.tar").write_bytes(data[:4000])
+    with pytest.raises(DataError, match=r"000.tar: ends early or is damaged at byte 4608; copy or download it again$"):
         Shards(tmp_path, TAR)
 
 
@@ -98,6 +189,17 @@ def test_two_kinds_of_shards(tmp_path):
     (tmp_path / "x.mindrecord").write_bytes(b"")
     with pytest.raises(DataError, match="holds tar files and MindRecord files; keep one kind, or images count twice"):
         open_split(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("name", ["000.tar", "x.mindrecord"])
+def test_shards_beside_class_folders(name, folder, tmp_path):
+    (folder({"a": 1, "b": 1}) / name).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"train: holds (tar|MindRecord) files and a folder 'a' \(and 1 more\); keep the"
+    ):
+        open_split(str(tmp_path), "train")
+    with pytest.raises(DataError, match="holds"):
+        class_names_of(str(tmp_path), "train")
 
 
 # --- listed once -----------------------------------------------------------------------------------------------------
