@@ -141,7 +141,13 @@ class TrainLoss(Callback):
         self.record.skipped_updates = totals.skipped
         self._check(self.record.train_loss, self.record.step)
         if not totals.updates:
-            raise RunError(f"every update of epoch {self.record.epoch} overflowed; lower lr or amp_level")
+            self.record.train_loss = math.nan
+            scale = float(self.step.loss_scale.asnumpy())
+            if not self.step.dynamic or scale <= 1:
+                raise RunError(
+                    f"every update of epoch {self.record.epoch} overflowed; lower loss_scale, lr or amp_level"
+                )
+            logger.warning("every update of epoch %d overflowed; the loss scale falls, to %g", self.record.epoch, scale)
 
     @staticmethod
     def _check(loss: float, step: int) -> None:

@@ -19,6 +19,7 @@ from mindcv_hrnet.sections import (
     AMP_LAYERS,
     CYCLES,
     ORIGINALS,
+    OTHER_LAYERS,
     AugmentationConfig,
     DataConfig,
     ExportConfig,
@@ -76,7 +77,7 @@ def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description
     """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices."""
     parser = build_parser(SECTIONS, program, description, hidden=old_names())
     known, unknown = parser.parse_known_args(list(argv))
-    command_line = vars(known)
+    command_line = {key: value if value != [] else "True" for key, value in vars(known).items()}
     for token in unknown:
         name = token.lstrip("-").split("=")[0]
         hint = nearest(name, option_names()) if token.startswith("-") else ""
@@ -139,9 +140,9 @@ def contradiction(config: Config) -> str:
     if scheduler.scheduler in ("cosine_decay", *CYCLES) and scheduler.min_lr > scheduler.lr:
         return f"min_lr {scheduler.min_lr:g} is above lr {scheduler.lr:g}; lower min_lr"
     optimizer = config.optimizer
-    if optimizer.use_nesterov and optimizer.opt not in ("sgd", "momentum", "nesterov"):
-        return f"use_nesterov is True, but {optimizer.opt} has no such form; set use_nesterov False, or opt nadam"
-    if (optimizer.use_nesterov or optimizer.opt == "nesterov") and not optimizer.momentum:
+    if not optimizer.momentum and (
+        optimizer.opt == "nesterov" or (optimizer.use_nesterov and optimizer.opt in ("sgd", "momentum"))
+    ):
         key = "use_nesterov is True" if optimizer.use_nesterov else "opt is nesterov"
         return f"{key}, but momentum is 0; raise momentum"
     milestones = scheduler.multi_step_decay_milestones
@@ -173,29 +174,17 @@ def contradiction(config: Config) -> str:
     jitter = augmentation.color_jitter
     if isinstance(jitter, tuple) and len(jitter) not in (3, 4):
         return f"color_jitter has {len(jitter)} values; give one, three or four"
-    layers = config.model.amp_cast_list
-    if layers is not None:
-        accepted = AMP_LAYERS.get(config.model.amp_level, ())
-        if not accepted:
-            return (
-                f"amp_cast_list is for amp_level O1 and O2, amp_level is {config.model.amp_level}; drop amp_cast_list"
-            )
-        wrong = [layer for layer in layers if layer.removeprefix("nn.") not in accepted]
-        if wrong:
-            return (
-                f"amp_cast_list: '{wrong[0]}' is no layer for amp_level {config.model.amp_level}; "
-                f"choices: {', '.join(accepted)}"
-            )
+    if isinstance(jitter, tuple) and len(jitter) == 4 and jitter[3] > 0.5:
+        return f"color_jitter turns the hue by {jitter[3]:g}; half of the circle, 0.5, is the most"
+    level, layers = config.model.amp_level, config.model.amp_cast_list or ()
+    accepted = (*AMP_LAYERS.get(level, AMP_LAYERS["O2"]), *OTHER_LAYERS)
+    wrong = [layer for layer in layers if layer.removeprefix("nn.") not in accepted]
+    if wrong:
+        return f"amp_cast_list: '{wrong[0]}' is no layer for amp_level {level}; choices: {', '.join(accepted)}"
     if config.loss.loss == "JSD" and not augmentation.aug_splits:
         return "loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"
     if augmentation.aug_splits and not (augmentation.auto_augment or jitter):
         return "aug_splits 3 makes views that auto_augment tells apart, but it is None; name a policy such as augmix"
-    if config.loss.loss_scale_type == "fixed":
-        return ""
-    if config.loss.drop_overflow_update:
-        return (
-            f"drop_overflow_update is for loss_scale_type fixed; {config.loss.loss_scale_type} always skips overflows"
-        )
     return ""
 
 

@@ -13,6 +13,8 @@ from mindcv_hrnet.update_rules import BETA1, BETA2, Adagrad, AdamW, Lamb, Lion, 
 # Where the recipe names none: MindCV's for rmsprop, the papers' for the others
 EPS = {"rmsprop": 1e-10, "adagrad": 1e-10, "lamb": 1e-6}
 DEFAULT_EPS = 1e-8
+# Optimizers with a Nesterov form that `use_nesterov` chooses
+NESTEROV = ("sgd", "momentum", "nesterov", "adam")
 
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -85,7 +87,7 @@ def _optimizer(groups: list[dict[str, Any]], rates: list[float], config: Optimiz
     if config.opt == "lion":
         return Lion(groups, rates)
     if config.opt == "adam":
-        return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=eps)
+        return nn.Adam(groups, rates, beta1=BETA1, beta2=BETA2, eps=eps, use_nesterov=config.use_nesterov)
     if config.opt in ("adamw", "adagrad", "lamb", "nadam"):
         return {"adamw": AdamW, "adagrad": Adagrad, "lamb": Lamb, "nadam": NAdam}[config.opt](groups, rates, eps=eps)
     # nn.Momentum ignores use_nesterov on a CPU; the formula of SGD is the same

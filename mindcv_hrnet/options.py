@@ -5,7 +5,6 @@ Knows nothing of HRNet: `config.py` declares the options, this module reads them
 
 import argparse
 import difflib
-import math
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ import yaml
 
 from mindcv_hrnet.errors import ConfigError
 
+LARGEST = 3.4e38  # of float32
 TRUE_WORDS = ("true", "yes", "on", "y", "t", "1")
 FALSE_WORDS = ("false", "no", "off", "n", "f", "0")
 
@@ -114,7 +114,7 @@ def _to_float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError
     number = float(_number(value, float))  # text too: YAML 1.1 reads 1e-3 as a string
-    if not math.isfinite(number):
+    if not abs(number) <= LARGEST:
         raise ValueError
     return number
 
@@ -277,7 +277,8 @@ def build_parser(
             detail = accepts(item)
             text = f"{item.metadata['help']} ({detail + '; ' if detail else ''}default {item.default!r})"
             kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
-            group.add_argument(f"--{item.name}", nargs="+", metavar=kind, help=text.replace("%", "%%"))
+            count = "*" if kinds[item.name] in (bool, bool | None) else "+"  # a bare switch is True
+            group.add_argument(f"--{item.name}", nargs=count, metavar=kind, help=text.replace("%", "%%"))
     for name in hidden:
         parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
     return parser

@@ -21,6 +21,8 @@ VARIANTS = (
 )
 AMP_LEVELS = ("O0", "O1", "O2", "O3", "auto")
 AMP_LAYERS = {"O1": ("Conv2d", "Dense"), "O2": ("Conv2d", "Dense", "BatchNorm2d")}
+# What recipes of other networks name, and no HRNet has
+OTHER_LAYERS = ("Conv1d", "Conv3d", "Conv2dTranspose", "BatchNorm1d", "BatchNorm3d", "LayerNorm", "GroupNorm", "LSTM")
 SCHEDULERS = (
     *("constant", "cosine_decay", "exponential_decay", "step_decay", "multi_step_decay"),
     *("polynomial_decay", "one_cycle", "cyclic"),
@@ -45,7 +47,7 @@ class SystemConfig:
     )
     val_while_train: bool = option(False, "validate during training")
     val_interval: int = option(1, "epochs between validations", low=1)
-    log_interval: int = option(100, "steps between log lines", low=1)
+    log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1)
     seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
 
 
@@ -94,8 +96,8 @@ class AugmentationConfig:
     re_ratio: tuple[float, float] = option((0.3, 3.3), "random erasing: aspect ratio range", above=0)
     re_value: float | str = option(0, "random erasing: 0 (the mean colour) or random", choices=(0, "random"))
     re_max_attempts: int = option(10, "random erasing: tries to place the box", low=1)
-    mean: tuple[float, ...] = option((123.675, 116.28, 103.53), "subtracted per channel, in 0..255")
-    std: tuple[float, ...] = option((58.395, 57.12, 57.375), "divided by per channel, in 0..255", above=0)
+    mean: tuple[float, ...] = option((123.675, 116.28, 103.53), "subtracted per channel, in 0..255", low=0, high=255)
+    std: tuple[float, ...] = option((58.395, 57.12, 57.375), "divided by per channel, in 0..255", above=0, high=255)
     crop_pct: float = option(0.875, "validation: central crop's share of the resized image", above=0, high=1)
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
@@ -124,7 +126,8 @@ class ModelConfig:
     val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
     amp_dtype: str = option("fp16", "half precision of both levels", choices=("fp16", "bf16"))
     amp_cast_list: tuple[str, ...] | None = option(
-        None, "layers, such as [nn.Conv2d, nn.Dense], that amp_level O1 casts and O2 keeps in float32"
+        None,
+        "layers, such as [nn.Conv2d, nn.Dense], that amp_level O1 casts and O2 keeps in float32; not of other levels",
     )
 
 
@@ -158,7 +161,7 @@ class OptimizerConfig:
     opt: str = option("adam", "optimizer", choices=OPTIMIZERS)
     momentum: float = option(0.9, "momentum of sgd, momentum, nesterov and rmsprop", low=0, below=1)
     weight_decay: float = option(1e-6, "weight decay", low=0)
-    use_nesterov: bool = option(False, "Nesterov momentum in sgd and momentum")
+    use_nesterov: bool = option(False, "Nesterov momentum in sgd, momentum and adam")
     weight_decay_filter: str = option(
         "disable",
         "parameters without decay; disable: none, auto: batch norm, norm_and_bias: batch norm and biases",
@@ -208,7 +211,9 @@ class LossConfig:
     reduction: str = option("mean", "over the batch", choices=("mean", "sum"))
     loss_scale_type: str = option("fixed", "how the loss scale moves", choices=("fixed", "dynamic", "auto"))
     loss_scale: float = option(1.0, "factor on the loss before the backward pass", above=0)
-    drop_overflow_update: bool = option(False, "fixed loss scale: skip updates whose gradients overflow")
+    drop_overflow_update: bool | None = option(
+        None, "fixed loss scale: skip updates whose gradients overflow; None: in half precision"
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore as ms
@@ -30,10 +31,11 @@ from mindcv_hrnet.evaluator import Evaluator
 from mindcv_hrnet.files import write_text
 from mindcv_hrnet.loss import build_loss
 from mindcv_hrnet.models import HALF, create_model, freeze, recompute, set_precision, synchronise
-from mindcv_hrnet.optimizer import build_optimizer
+from mindcv_hrnet.optimizer import NESTEROV, build_optimizer
 from mindcv_hrnet.preprocess import Preprocess
 from mindcv_hrnet.published import weights_of
 from mindcv_hrnet.scheduler import build_schedule
+from mindcv_hrnet.sections import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.train_step import TrainStep
 from mindcv_hrnet.weights import start_from
 
@@ -85,9 +87,10 @@ def train(config: Config) -> Path:
         _announce(config, source, validation, shape, network, cluster)
 
         record = EpochRecord()
+        log_interval = config.system.log_interval or shape.steps_per_epoch
         callbacks = [
-            Progress(shape, rate_of_steps(schedule, accumulation), config.system.log_interval, record, cluster),
-            TrainLoss(step, shape, record, cluster, config.system.log_interval),
+            Progress(shape, rate_of_steps(schedule, accumulation), log_interval, record, cluster),
+            TrainLoss(step, shape, record, cluster, log_interval),
             EqualStatistics(step, cluster),
         ]
         if validation:
@@ -149,16 +152,32 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         synchronise(network, cluster.size)
     if config.train.recompute:
         recompute(network)
-    layers = config.model.amp_cast_list
+    level, layers = config.model.amp_level, config.model.amp_cast_list
     kinds = None if layers is None else [layer.removeprefix("nn.") for layer in layers]
-    set_precision(network, config.model.amp_level, HALF[config.model.amp_dtype], kinds)
-    if config.loss.aux_factor:
-        logger.info("aux_factor %g: HRNet has no auxiliary outputs, it changes nothing", config.loss.aux_factor)
+    set_precision(network, level, HALF[config.model.amp_dtype], kinds)
+    _say_what_changes_nothing(config)
     preprocess = build_preprocess(config)
     optimizer = build_optimizer(network.trainable_params(), schedule, config.optimizer)
-    step = TrainStep(network, preprocess, build_loss(config.loss), optimizer, cluster, config.train, config.loss)
+    loss = config.loss
+    if loss.drop_overflow_update is None:
+        loss = replace(loss, drop_overflow_update=level != "O0")
+    step = TrainStep(network, preprocess, build_loss(loss), optimizer, cluster, config.train, loss)
     step.set_train(True)
     return network, step
+
+
+def _say_what_changes_nothing(config: Config) -> None:
+    """Keys that a recipe of another network brings along."""
+    optimizer, level, layers = config.optimizer, config.model.amp_level, config.model.amp_cast_list
+    if config.loss.aux_factor:
+        logger.info("aux_factor %g: HRNet has no auxiliary outputs, it changes nothing", config.loss.aux_factor)
+    if optimizer.use_nesterov and optimizer.opt not in NESTEROV:
+        logger.info("use_nesterov: %s has no such form, it changes nothing", optimizer.opt)
+    if layers and level not in AMP_LAYERS:
+        logger.info("amp_cast_list: amp_level %s casts no layers by name, it changes nothing", level)
+    others = [layer for layer in layers or () if layer.removeprefix("nn.") in OTHER_LAYERS]
+    if others:
+        logger.info("amp_cast_list: HRNet has no %s, they change nothing", ", ".join(others))
 
 
 def build_preprocess(config: Config) -> Preprocess:

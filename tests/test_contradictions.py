@@ -23,12 +23,14 @@ from mindcv_hrnet.errors import ConfigError
             "command line: decay_rate 2 is above 1: step_decay would grow; lower decay_rate",
         ),
         (
-            "--amp_cast_list [nn.Conv2d]",
-            "command line: amp_cast_list is for amp_level O1 and O2, amp_level is O0; drop amp_cast_list",
+            "--amp_cast_list [nn.Conv]",
+            "command line: amp_cast_list: 'nn.Conv' is no layer for amp_level O0; choices: Conv2d, Dense, BatchNorm2d, "
+            "Conv1d, Conv3d, Conv2dTranspose, BatchNorm1d, BatchNorm3d, LayerNorm, GroupNorm, LSTM",
         ),
         (
             "--amp_level O1 --amp_cast_list [nn.Conv2d,__import__('os')]",
-            "command line: amp_cast_list: '__import__('os'' is no layer for amp_level O1; choices: Conv2d, Dense",
+            "command line: amp_cast_list: '__import__('os'' is no layer for amp_level O1; choices: Conv2d, Dense, "
+            "Conv1d, Conv3d, Conv2dTranspose, BatchNorm1d, BatchNorm3d, LayerNorm, GroupNorm, LSTM",
         ),
         ("--loss JSD", "command line: loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3"),
         (
@@ -37,8 +39,8 @@ from mindcv_hrnet.errors import ConfigError
             "name a policy such as augmix",
         ),
         (
-            "--opt adam --use_nesterov on",
-            "command line: use_nesterov is True, but adam has no such form; set use_nesterov False, or opt nadam",
+            "--color_jitter 0.4 0.4 0.4 0.9",
+            "command line: color_jitter turns the hue by 0.9; half of the circle, 0.5, is the most",
         ),
         (
             "--recompute on --drop_path_rate 0.2",

@@ -21,6 +21,11 @@ from mindcv_hrnet.old_keys import GONE, RENAMED, SWITCHES
         ("scheduler: polynomial", "scheduler", "polynomial_decay"),
         ("scheduler: warmup_cosine_decay", "scheduler", "cosine_decay"),
         ("loss: ce", "loss", "CE"),
+        ("smooth_factor: 0.1", "label_smoothing", 0.1),
+        ("save_checkpoint: True", "ckpt_save_interval", 1),
+        ("mixup: null", "mixup", 0.0),
+        ("ckpt_save_policy: null", "ckpt_save_policy", "latest_k"),
+        ("log_interval: null", "log_interval", None),
     ],
 )
 def test_translated(tmp_path, text, key, expected):
@@ -43,6 +48,17 @@ def test_translated(tmp_path, text, key, expected):
             "--use_ema True --ema False",
             "command line: 'use_ema' is the old name of 'ema', and both are given; drop one",
         ),
+        ("--filter_bias_and_bn maybe", "command line: filter_bias_and_bn: 'maybe' is not True/False"),
+        ("--dynamic_loss_scale 17", "command line: dynamic_loss_scale: '17' is not True/False"),
+        (
+            "--save_checkpoint False",
+            "command line: save_checkpoint: is no longer there; a run always keeps its last checkpoint; "
+            "raise ckpt_save_interval for fewer",
+        ),
+        (
+            "--smooth_factor 0.1 --label_smoothing 0.2",
+            "command line: 'smooth_factor' is the old name of 'label_smoothing', and both are given; drop one",
+        ),
         ("--use_ema perhaps", "command line: ema: 'perhaps' is not True/False"),
     ],
 )
@@ -50,6 +66,32 @@ def test_refused(argv, message):
     with pytest.raises(ConfigError) as error:
         parse_config(argv.split())
     assert str(error.value) == message
+
+
+def test_old_and_new_name_may_say_the_same(tmp_path):
+    (tmp_path / "old.yaml").write_text("smooth_factor: 0.1\nlabel_smoothing: 0.1\n")
+    assert parse_config(["-c", str(tmp_path / "old.yaml")]).loss.label_smoothing == 0.1
+
+
+def test_a_bare_switch_is_on():
+    assert parse_config(["--val_while_train", "--distribute", "--ema"]).system.distribute is True
+
+
+CONVNEXT = """
+loss_scale_type: auto
+drop_overflow_update: True
+amp_level: O2
+amp_cast_list: [nn.LayerNorm, nn.Conv2d]
+opt: adamw
+use_nesterov: True
+"""
+
+
+def test_a_recipe_of_another_network_keeps_its_keys(tmp_path):
+    (tmp_path / "convnext.yaml").write_text(CONVNEXT)
+    config = parse_config(["-c", str(tmp_path / "convnext.yaml")])
+    assert (config.loss.loss_scale_type, config.loss.drop_overflow_update) == ("auto", True)
+    assert config.model.amp_cast_list == ("nn.LayerNorm", "nn.Conv2d")
 
 
 def test_old_and_new_names_do_not_overlap():

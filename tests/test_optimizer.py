@@ -33,7 +33,8 @@ def adam(w, g, state, t, lr, decay, c):
     g = g + decay * w
     m = state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
     v = state["v"] = 0.999 * state.get("v", 0) + 0.001 * g**2
-    return w - lr * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + (c.eps or 1e-8))
+    ahead = 0.9 * m + 0.1 * g if c.use_nesterov else m  # as MindSpore's kernel has it
+    return w - lr * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * ahead / (np.sqrt(v) + (c.eps or 1e-8))
 
 
 def sgd(w, g, state, t, lr, decay, c):
@@ -90,6 +91,7 @@ CASES = [
     (adamw, OptimizerConfig(opt="adamw", weight_decay=0.3, weight_decay_filter="norm_and_bias", eps=1e-3)),
     (adam, OptimizerConfig(opt="adam", weight_decay=0.05, weight_decay_filter="auto")),
     (adam, OptimizerConfig(opt="adam", weight_decay=0.0, eps=1e-3)),
+    (adam, OptimizerConfig(opt="adam", weight_decay=0.05, use_nesterov=True)),
     (sgd, OptimizerConfig(opt="sgd", momentum=0.0, weight_decay=0.1)),
     (sgd, OptimizerConfig(opt="sgd", momentum=0.9, weight_decay=0.1, weight_decay_filter="norm_and_bias")),
     (sgd, OptimizerConfig(opt="sgd", momentum=0.9, weight_decay=0.1, use_nesterov=True)),

@@ -13,8 +13,8 @@ PACKAGE = "mindcv_hrnet"
 # From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
 LAYERS = (
     {"errors"},
-    {"options", "files", "parts", "old_keys"},
-    {"sections"},
+    {"options", "files", "parts"},
+    {"sections", "old_keys"},
     {"config", "downloads"},
     {"cluster", "update_rules"},
     {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
