@@ -10,6 +10,7 @@ An image that is damaged, truncated, empty or larger than `MAX_PIXELS` raises Un
 
 import io
 import math
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _REDUCED_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNM_SIZE = re.compile(rb"P[1-6]\s+(\d{1,9})\s+(\d{1,9})\s")  # one with comments goes to Pillow
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # every start-of-frame marker; C4, C8 and CC in the same range mean something else
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -156,9 +158,12 @@ def _exif_orientation(exif: bytes) -> int:
 
 
 def _stated_size(data: bytes) -> tuple[int, ...]:
-    """(height, width) as a JPEG or (width, height) as a PNG states it; () for other formats and damaged headers."""
+    """The sides as a JPEG, PNG or PNM states them, in either order; () for other formats and damaged headers."""
     if data.startswith(_PNG_START) and len(data) >= 24:
         return struct.unpack_from(">II", data, 16)
+    sides = _PNM_SIZE.match(data)
+    if sides:
+        return int(sides[1]), int(sides[2])
     header = jpeg_header(data)
     return header[:2] if header else ()
 
