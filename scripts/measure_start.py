@@ -46,10 +46,10 @@ def peak_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
 
 
-def start(root: str, mindspore: bool) -> dict:
+def start(root: str, with_mindspore: bool) -> dict:
     """Open the split and make one batch of the published recipe."""
     bare = peak_mb()
-    if mindspore:
+    if with_mindspore:
         import mindspore
     from mindcv_hrnet.data.pipeline import TrainLoader
     from mindcv_hrnet.data.source import open_split
@@ -58,7 +58,7 @@ def start(root: str, mindspore: bool) -> dict:
     listed: list[str] = []
 
     def watch(event: str, arguments: tuple) -> None:
-        if event == "os.scandir" and os.fspath(arguments[0]).startswith(root):
+        if event == "os.scandir" and os.fspath(arguments[0]).startswith(f"{root}/train"):
             listed.append(arguments[0])
 
     sys.addaudithook(watch)
