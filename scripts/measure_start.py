@@ -50,7 +50,7 @@ def start(root: str, with_mindspore: bool) -> dict:
     """Open the split and make one batch of the published recipe."""
     bare = peak_mb()
     if with_mindspore:
-        import mindspore
+        import mindspore  # noqa: F401 - for its memory
     from mindcv_hrnet.data.pipeline import TrainLoader
     from mindcv_hrnet.data.source import open_split
     from mindcv_hrnet.sections import AugmentationConfig, DataConfig
