@@ -27,8 +27,12 @@ from mindcv_hrnet.training import build_preprocess, open_data
 logger = logging.getLogger(__name__)
 
 ROWS = 8
-TILE, CAPTION, GAP = 160, 30, 4
+TILE, LINES, LINE, GAP = 160, 3, 13, 4
+CAPTION = LINES * LINE + 4
 DEVICE_TILES = 3
+_WITHOUT_STRENGTH = ("hflip", "vflip", "AutoContrast", "Equalize", "Invert")
+# the others draw a sign, too, and make no use of it
+_SIGNED = ("Rotate", "Shear", "Translate", "ColorInc", "ContrastInc", "BrightnessInc", "SharpnessInc")
 _INK, _PAPER, _BOX = (20, 20, 20), (255, 255, 255), (230, 30, 30)
 
 
@@ -42,7 +46,9 @@ class Tile(NamedTuple):
 def preview(config: Config) -> Path:
     """Write `preview.png` into the run folder and return its path. Raises DataError."""
     connect(config.system)
-    config, source, _ = open_data(config.override(val_while_train=False, ckpt_save_policy="latest_k"))
+    # any classes will do: no network is built
+    wanted = config.override(val_while_train=False, ckpt_save_policy="latest_k", num_classes=None)
+    config, source, _ = open_data(wanted)
     rows = min(ROWS, config.data.batch_size, len(source))
     data = config.override(batch_size=rows, drop_remainder=False)
     place = {"in_channels": config.model.in_channels, "epochs": 1}
@@ -78,15 +84,24 @@ def _host_tiles(loader: TrainLoader, entry: int, a: AugmentationConfig) -> Itera
     except (UnreadableImage, OSError) as error:
         raise DataError(f"{loader.source.path(index)}: {error}; the preview needs whole images") from None
     box = draw_crop(uniforms, whole.shape, a.scale, a.ratio)
-    corners = (box.left, box.top), (box.left + box.width, box.top + box.height)
-    framed = cv2.rectangle(whole.copy(), *corners, _BOX, max(2, max(whole.shape) // 100))
+    corners = (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)
+    framed = cv2.rectangle(whole.copy(), *corners, _BOX, max(1, max(whole.shape) // TILE * 2))
     label = loader.source.class_names[loader.source.labels[index]]
     yield Tile(framed, f"{label}\n{whole.shape[1]}x{whole.shape[0]} {Path(loader.source.path(index)).name}")
     for name, strength, image in steps:
         if name == "crop":
             yield Tile(image, f"crop\n{box.width}x{box.height} to {a.image_resize}")
         else:
-            yield Tile(image, name if name.endswith("flip") else f"{name}\n{strength:.2f}")
+            yield Tile(image, f"{name}\n{_strength(name, strength)}")
+
+
+def _strength(name: str, value: float) -> str:
+    """The level of a policy's operation, with its sign where that matters; other steps have a factor or nothing."""
+    if name in _WITHOUT_STRENGTH:
+        return ""
+    if name == "AugMix" or name.islower():
+        return f"{value:.2f}"
+    return f"level {value:+.1f}" if name.startswith(_SIGNED) else f"level {abs(value):.1f}"
 
 
 def _device_tiles(
@@ -125,16 +140,42 @@ def _draw(grid: list[list[Tile]]) -> Image.Image:
         for number, tile in enumerate(tiles):
             column = number if number < len(tiles) - DEVICE_TILES else columns - len(tiles) + number
             left, top = GAP + column * (TILE + GAP), GAP + row * (TILE + CAPTION + GAP)
-            picture = Image.fromarray(tile.image)
-            picture.thumbnail((TILE, TILE))
+            picture = _filling(Image.fromarray(tile.image))
             sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
-            for line, text in enumerate(tile.caption.split("\n")):
-                pen.text((left, top + TILE + line * 13), _fitting(text, font), fill=_INK, font=font)
+            for line, text in enumerate(_wrapped(tile.caption, font)):
+                pen.text((left, top + TILE + line * LINE), text, fill=_INK, font=font)
     return sheet
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """As much of the beginning as a tile is wide."""
-    while font.getlength(text) > TILE:
+def _filling(picture: Image.Image) -> Image.Image:
+    """As large as a tile allows; enlarged pixels stay squares."""
+    scale = TILE / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC)
+
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def _wrapped(caption: str, font: _Font) -> list[str]:
+    """The lines of a caption, wrapped at spaces to the width of a tile; what does not fit ends in an ellipsis."""
+    lines = []
+    for line in caption.split("\n"):
+        first, *words = line.split(" ")
+        lines.append(first)
+        for word in words:
+            if font.getlength(f"{lines[-1]} {word}") <= TILE:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+    if len(lines) > LINES:
+        lines[LINES - 1] += " …"
+    return [_fitting(line, font) for line in lines[:LINES]]
+
+
+def _fitting(text: str, font: _Font) -> str:
+    if font.getlength(text) <= TILE:
+        return text
+    while font.getlength(f"{text}…") > TILE:
         text = text[:-1]
-    return text
+    return f"{text}…"

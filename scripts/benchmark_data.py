@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from pathlib import Path
 
 FILES, DISTINCT, CLASSES, QUALITY = 1024, 256, 4, 90
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-WARM_UP_S = 2.0
+PARTS = ("host", "device")
 MEASURES = ("images_per_s", "cpu_s_per_1000", "memory_mb_per_worker")
 
 
@@ -162,7 +163,7 @@ def measure(o: argparse.Namespace) -> dict:
     batches = LOADERS[o.loader](o)
     next(batches)
     start = time.perf_counter()
-    while time.perf_counter() - start < WARM_UP_S:
+    while time.perf_counter() - start < o.warm_up:
         next(batches)
     images, cpu, start = 0, cpu_seconds(), time.perf_counter()
     while (wall := time.perf_counter() - start) < o.seconds:
@@ -184,17 +185,51 @@ def run(python: str, loader: str, folder: Path, augment: bool, device: bool, o: 
     """`measure` in a process of its own, with the interpreter that has the loader."""
     command = [python, __file__, "--loader", loader, "--folder", str(folder)]
     command += [f"--augment={int(augment)}", f"--device={int(device)}", f"--workers={o.workers}"]
-    command += [f"--batch-size={o.batch_size}", f"--seconds={o.seconds}"]
+    command += [f"--batch-size={o.batch_size}", f"--seconds={o.seconds}", f"--warm-up={o.warm_up}"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "GLOG_v": "3"})
     if done.returncode:
         sys.exit(f"error: {loader}: {done.stderr.strip()[-800:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def loaders_of(o: argparse.Namespace) -> list[str]:
+    return ["ours", *filter(None, o.peers.split(","))]
+
+
+def pythons_of(o: argparse.Namespace) -> dict[str, str]:
+    return {"ours": sys.executable, "mindcv": o.mindcv_python, "timm": o.timm_python}
+
+
+def refusal(o: argparse.Namespace) -> str:
+    """What is wrong with the options or missing in an environment, found before anything is measured; "" if nothing."""
+    known = {"--peers": (loaders_of(o)[1:], ("mindcv", "timm")), "--parts": (o.parts.split(","), PARTS)}
+    for name, (given, choices) in known.items():
+        for value in given:
+            if value not in choices:
+                return f"{name}: unknown '{value}'; choices: {', '.join(choices)}"
+    for size in o.sizes.split(","):
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
+            return f"--sizes: '{size}' is no width x height, as in 500x375"
+    for name in ("workers", "batch_size", "rounds", "seconds"):
+        if getattr(o, name) <= 0:
+            return f"--{name.replace('_', '-')}: {getattr(o, name)} is not above 0"
+    for loader in loaders_of(o):
+        python, packages = pythons_of(o)[loader], PACKAGES[loader]
+        look = f"import importlib.util as u; print(*(p for p in {packages} if u.find_spec(p) is None))"
+        try:
+            done = subprocess.run([python, "-c", look], capture_output=True, text=True)
+        except OSError as error:
+            return f"--{loader}-python: {python}: {error.strerror}"
+        missing = done.stdout.split() if done.returncode == 0 else packages
+        if missing:
+            option = "" if loader == "ours" else f"; --{loader}-python names an interpreter that has them"
+            return f"{loader}: {python} has no {', '.join(missing)}{option}"
+    return ""
+
+
 def compare(o: argparse.Namespace) -> dict:
     """{"settings", "rounds": every measurement, "table": medians and ratios}; prints the table."""
-    pythons = {"ours": sys.executable, "mindcv": o.mindcv_python, "timm": o.timm_python}
-    loaders = ["ours", *filter(None, o.peers.split(","))]
+    pythons, loaders = pythons_of(o), loaders_of(o)
     sizes = [tuple(map(int, size.split("x"))) for size in o.sizes.split(",")]
     found: dict[tuple, list[dict]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="benchmark-data-") as scratch:
@@ -268,16 +303,17 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement, after the warm-up")
+    parser.add_argument("--warm-up", type=float, default=2.0, help="seconds of each before they count")
     parser.add_argument("--out", type=Path, default=Path("benchmark_data.json"), help="JSON file to write")
     for name in ("loader", "folder", "augment", "device"):  # of a process that measures
         parser.add_argument(f"--{name}", type={"loader": str, "folder": Path}.get(name, int), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    unknown = set(filter(None, options.peers.split(","))) - {"mindcv", "timm"}
-    if unknown:
-        parser.error(f"--peers: unknown '{unknown.pop()}'; choices: mindcv, timm")
     if options.loader:
         print(json.dumps(measure(options)), flush=True)
         os._exit(0)  # workers of the peers would be waited for
+    wrong = refusal(options)
+    if wrong:
+        sys.exit(f"error: {wrong}")
     options.out.write_text(json.dumps(compare(options), indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten: {options.out}")
 

@@ -1,7 +1,8 @@
 import logging
 
 import numpy as np
-from PIL import Image
+import pytest
+from PIL import Image, ImageFont
 
 from mindcv_hrnet import preview as module
 from mindcv_hrnet.config import parse_config
@@ -35,7 +36,8 @@ def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch
     monkeypatch.setattr(module, "connect", lambda system: None)
     monkeypatch.setattr(module, "_draw", lambda grid: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
     with caplog.at_level(logging.INFO):
-        out = module.preview(recipe(tmp_path))
+        # a recipe for other classes is previewed as well
+        out = module.preview(recipe(tmp_path).override(num_classes=1000))
     assert out == tmp_path / "run" / "preview.png" and Image.open(out).format == "PNG"
     assert caplog.messages[-1] == f"6 images, step by step: {out}"
     (grid,) = grids
@@ -77,7 +79,40 @@ def test_what_is_shown_is_what_training_gets(tmp_path):
 def test_the_sheet_has_room_for_every_tile():
     tile = module.Tile(np.zeros((10, 20, 3), np.uint8), "a caption that is much too long for its tile, really\nb")
     sheet = module._draw([[tile] * 5, [tile] * 7])
-    assert sheet.size == (7 * 164 + 4, 2 * 194 + 4)
-    rows = np.asarray(sheet)[[4 + 80, 4 + 194 + 80]]  # through the pictures, of which the first row has two less
+    assert sheet.size == (7 * 164 + 4, 2 * 207 + 4)
+    rows = np.asarray(sheet)[[4 + 80, 4 + 207 + 80]]  # through the pictures, of which the first row has two less
     filled = [[part.min() < 255 for part in np.split(row[4:], 7)] for row in rows]
     assert filled == [[True, True, False, False, True, True, True], [True] * 7]
+
+
+def test_small_images_fill_their_tile_with_square_pixels():
+    pixels = np.arange(32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
+    sheet = np.asarray(module._draw([[module.Tile(pixels, "")]]))
+    assert (sheet[4:164, 4:164] == pixels.repeat(5, axis=0).repeat(5, axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    "name, value, text",
+    [
+        ("Invert", -6.45, ""),
+        ("hflip", 1.0, ""),
+        ("Solarize", -6.45, "level 6.5"),
+        ("Color", -7.0, "level 7.0"),
+        ("ColorIncreasing", -7.0, "level -7.0"),
+        ("Rotate", 6.45, "level +6.5"),
+        ("TranslateX", -3.0, "level -3.0"),
+        ("AugMix", 0.25, "0.25"),
+        ("brightness", 1.2, "1.20"),
+    ],
+)
+def test_a_sign_is_shown_where_it_matters(name, value, text):
+    assert module._strength(name, value) == text
+
+
+def test_captions_are_wrapped_and_shortened():
+    font = ImageFont.load_default(11)
+    lines = module._wrapped("7\n500x375 00012.mindrecord: image at byte 5368709120", font)
+    assert " ".join(lines) == "7 500x375 00012.mindrecord: image at byte 5368709120" and len(lines) == 3
+    lines = module._wrapped("a-name-without-a-single-space-to-break-it-at\n" + "word " * 40, font)
+    assert len(lines) == 3 and lines[0].endswith("…") and lines[2].endswith("…")
+    assert all(font.getlength(line) <= module.TILE for line in lines)

@@ -2,15 +2,18 @@
 
 What comes out is the same for every kind of file: EXIF orientation is applied; grey and palette images become RGB;
 alpha is dropped, not blended; CMYK becomes RGB; of 16 bits the upper 8 stay; of an animation the first frame. OpenCV
-decodes; what it cannot read (GIF, rare TIFFs, ...) goes to Pillow. Where the lower part of a JPEG is not needed,
-simplejpeg decodes the upper one, to the same pixels: both are libjpeg-turbo.
+decodes; what it cannot read (GIF, rare TIFFs, WebP with EXIF) goes to Pillow. Where the lower part of a JPEG is not
+needed, simplejpeg decodes the upper one, to the same pixels: both are libjpeg-turbo.
 
 An image that is damaged, truncated, empty or larger than `MAX_PIXELS` raises UnreadableImage.
 """
 
 import io
 import math
+import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -27,10 +30,12 @@ _REDUCED_FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNM_SIZE = re.compile(rb"P[1-6]\s+(\d{1,9})\s+(\d{1,9})\s")  # one with comments goes to Pillow
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 # every start-of-frame marker; C4, C8 and CC in the same range mean something else
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL_MARKERS = frozenset((0xC0, 0xC1))
+_BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))  # no length follows
 _START_OF_SCAN, _EXIF_SEGMENT = 0xDA, 0xE1
 _BLOCK_ROWS = 16
 
@@ -59,17 +64,24 @@ def decode(data: bytes, reduce: int = 1) -> np.ndarray:
     """
     if not data:
         raise UnreadableImage("the file is empty")
-    _check_size(data)
+    size = _stated_size(data)
+    if size:
+        _check_pixels(size)
+    else:
+        with _opened(data) as image:  # reads no more than the header; Pillow knows every format that OpenCV reads here
+            if image.format == "WEBP" and "exif" in image.info:  # OpenCV would not turn it
+                return _upright_rgb(image)
     if not _complete(data):
         # OpenCV would fill the missing rows with grey and say nothing
         raise UnreadableImage("it is truncated: its end marker is missing")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED_FLAGS[reduce] | cv2.IMREAD_COLOR_RGB)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED_FLAGS[reduce] | cv2.IMREAD_COLOR_RGB)
     except cv2.error:
-        image = None
-    if image is None:
-        return _decode_with_pillow(data)
-    return image
+        decoded = None
+    if decoded is None:
+        with _opened(data) as image:
+            return _upright_rgb(image)
+    return decoded
 
 
 def decode_rows(data: bytes, header: JpegHeader, rows: int, reduce: int = 1) -> np.ndarray:
@@ -101,10 +113,16 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     if not data.startswith(_JPEG_START):
         return None
     position, orientation, size, height_at = 2, 1, None, 0
-    while position + 4 <= len(data) and data[position] == 0xFF:
+    while 0 <= position <= len(data) - 4:
         marker = data[position + 1]
+        if data[position] != 0xFF or marker == 0:  # libjpeg passes over stray bytes between segments
+            position = data.find(b"\xff", position + 1)
+            continue
         if marker == 0xFF:  # fill byte
             position += 1
+            continue
+        if marker in _BARE_MARKERS:
+            position += 2
             continue
         length = (data[position + 2] << 8) | data[position + 3]
         if marker in _FRAME_MARKERS and position + 9 < len(data):
@@ -139,13 +157,15 @@ def _exif_orientation(exif: bytes) -> int:
     return 1
 
 
-def _check_size(data: bytes) -> None:
-    """Refuse what would not fit in memory by its header, before a decoder allocates it."""
-    header = jpeg_header(data)
-    size: tuple[int, ...] = header[:2] if header else ()
+def _stated_size(data: bytes) -> tuple[int, ...]:
+    """The sides as a JPEG, PNG or PNM states them, in either order; () for other formats and damaged headers."""
     if data.startswith(_PNG_START) and len(data) >= 24:
-        size = struct.unpack_from(">II", data, 16)
-    _check_pixels(size)
+        return struct.unpack_from(">II", data, 16)
+    sides = _PNM_SIZE.match(data)
+    if sides:
+        return int(sides[1]), int(sides[2])
+    header = jpeg_header(data)
+    return header[:2] if header else ()
 
 
 def _check_pixels(size: tuple[int, ...]) -> None:
@@ -164,17 +184,26 @@ def _complete(data: bytes, header: JpegHeader | None = None) -> bool:
     return not data.startswith(_PNG_START) or _PNG_END in data
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray:
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Pillow's image, not decoded yet and of an acceptable size. What goes wrong in the block is UnreadableImage."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):
-                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(upright.convert("RGB"))
+            _check_pixels((image.height, image.width))
+            yield image
+    except UnreadableImage:
+        raise
     except Image.DecompressionBombError:
-        raise UnreadableImage(f"it has more than the {MAX_PIXELS} pixels that are accepted") from None
+        raise UnreadableImage(f"its pixels are more than the {MAX_PIXELS} that are accepted") from None
     except UnidentifiedImageError:
         raise UnreadableImage("it is not an image in a known format") from None
     except Exception as error:  # Pillow's plugins raise whatever their parsers stumble over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableImage(f"it cannot be decoded ({reason})") from None
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.array(upright.convert("RGB"))

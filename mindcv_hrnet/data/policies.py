@@ -86,7 +86,7 @@ class AutoAugment:
         return T.after(image, self.steps(image, uniforms))
 
     def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
-        """What is applied, in order."""
+        """(operation, signed level, result) of what is applied, in order."""
         row = self.table[int(uniforms[0] * len(self.table))]
         for place, (name, probability, around) in enumerate(row):
             applied, first, second, side = uniforms[1 + 4 * place : 5 + 4 * place]
@@ -95,9 +95,9 @@ class AutoAugment:
                 level = min(max(around + self.deviation * normal, 0.0), LEVELS)
                 if name == "GaussianBlur":  # its level bounds a uniform draw
                     level *= side
-                operation = {**OPERATIONS, **OTHER_OPERATIONS}[name]
-                image = operation(image, level, 1 if side < 0.5 else -1, self.canvas)
-                yield name, level, image
+                operation, sign = {**OPERATIONS, **OTHER_OPERATIONS}[name], 1 if side < 0.5 else -1
+                image = operation(image, level, sign, self.canvas)
+                yield name, sign * level, image
 
 
 # --- TrivialAugment -------------------------------------------------------------------------------------------------
@@ -154,10 +154,11 @@ class TrivialAugmentWide:
         return T.after(image, self.steps(image, uniforms))
 
     def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[T.Step]:
-        """The one operation that is applied."""
+        """The one operation that is applied, its share as a signed level."""
         choice, share, side = uniforms[:3]
         name = tuple(WIDE)[int(choice * len(WIDE))]
-        yield name, share, WIDE[name](image, share, 1 if side < 0.5 else -1, self.canvas)
+        sign = 1 if side < 0.5 else -1
+        yield name, sign * share * LEVELS, WIDE[name](image, share, sign, self.canvas)
 
 
 # --- AugMix ---------------------------------------------------------------------------------------------------------

@@ -23,20 +23,26 @@ _TRUNCATE = -0.5 + 1e-3
 
 
 class Interpolation(NamedTuple):
-    """A resampling method by its names in OpenCV (training) and Pillow (validation, with antialiasing)."""
+    """A resampling method by its names in OpenCV (training) and Pillow (validation, with antialiasing).
+
+    spare: how many times the wanted size a box must keep after decoding at a fraction, and `sharp` whether averaging
+    cannot stand for the method then; with both every method stays within two levels of decoding in full.
+    """
 
     cv: int
     pillow: Image.Resampling
+    spare: int = 1
+    sharp: bool = False
 
 
 INTERPOLATIONS = {
     "nearest": Interpolation(cv2.INTER_NEAREST, Image.Resampling.NEAREST),
     "bilinear": Interpolation(cv2.INTER_LINEAR, Image.Resampling.BILINEAR),
-    "bicubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC),
-    "pilcubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC),
-    "area": Interpolation(cv2.INTER_AREA, Image.Resampling.BOX),
-    "lanczos": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS),
-    "antialias": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS),
+    "bicubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC, sharp=True),
+    "pilcubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC, sharp=True),
+    "area": Interpolation(cv2.INTER_AREA, Image.Resampling.BOX, spare=2),
+    "lanczos": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS, sharp=True),
+    "antialias": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS, sharp=True),
 }
 
 
@@ -213,25 +219,29 @@ class RandomCrop:
             box, reduce = self.place(uniforms, header)
             image = decode_rows(data, header, box.top + box.height, reduce)
             if image.shape[1] == -(-header.width // reduce) and image.shape[0] >= box.top + box.height:
+                if reduce > 1 and self.method.sharp:
+                    return self.antialiased(image, box)
                 return self.resize(image, box, cv2.INTER_AREA if reduce > 1 else self.method.cv)
         # no JPEG, or one whose header says something else than its decoder
         image = decode(data)
         box, reduce = self.place(uniforms, image.shape)
         if reduce == 1:
             return self.resize(image, box, self.method.cv)
-        top, left, height, width = (side * reduce for side in box)
-        edges = (left, top, left + width, top + height)
-        return np.asarray(Image.fromarray(image).resize((self.size, self.size), self.method.pillow, box=edges))
+        return self.antialiased(image, Box(*(side * reduce for side in box)))
 
     def place(self, uniforms: Sequence[float], shape: Sequence[int]) -> tuple[Box, int]:
         """The box to take from an image of `shape` (H, W, ...), in pixels after the reduction that it allows."""
         box = draw_crop(uniforms, shape, self.scale, self.ratio)
-        reduce = 1 if self.method.cv == cv2.INTER_NEAREST else reduction(box, self.size)
+        reduce = 1 if self.method.cv == cv2.INTER_NEAREST else reduction(box, self.size * self.method.spare)
         return Box(*(side // reduce for side in box)), reduce
 
     def resize(self, image: np.ndarray, box: Box, flag: int) -> np.ndarray:
         part = image[box.top : box.top + box.height, box.left : box.left + box.width]
         return cv2.resize(part, (self.size, self.size), interpolation=flag)
+
+    def antialiased(self, image: np.ndarray, box: Box) -> np.ndarray:
+        edges = (box.left, box.top, box.left + box.width, box.top + box.height)
+        return np.asarray(Image.fromarray(image).resize((self.size, self.size), self.method.pillow, box=edges))
 
 
 def resize_centre_crop(image: np.ndarray, resize: int, size: int, resample: Image.Resampling) -> np.ndarray:

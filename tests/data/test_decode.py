@@ -78,6 +78,30 @@ def test_exif_orientation_is_applied(orientation, photos, encoded):
     assert decode(data, reduce=2).shape[:2] == tuple(-(-side // 2) for side in upright.shape[:2])
 
 
+@pytest.mark.parametrize("fmt", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_orientation_is_applied_to_other_formats(fmt, orientation, photos, encoded):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photos[0], fmt, exif=exif)
+    assert (decode(data) == np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))).all()
+
+
+STRAY = {
+    "stray bytes": lambda data: data[:20] + b"\x00\x01\xff\x00\x02" + data[20:],
+    "marker without length": lambda data: data[:2] + b"\xff\x01" + data[2:],
+    "fill bytes": lambda data: data[:2] + b"\xff\xff" + data[2:],
+}
+
+
+@pytest.mark.parametrize("insert", STRAY.values(), ids=STRAY)
+def test_stray_bytes_between_segments_change_nothing(insert, photos, encoded):
+    data = encoded(photos[0])
+    stray = insert(data)
+    assert jpeg_header(stray)[:2] == (427, 640) and (decode(stray) == decode(data)).all()
+    assert (decode_rows(stray, jpeg_header(stray), 50)[:50] == decode(data)[:50]).all()
+
+
 def test_header_is_none_for_what_is_no_jpeg(photos, encoded):
     assert jpeg_header(encoded(photos[0], "PNG")) is None
     assert jpeg_header(b"") is None and jpeg_header(b"\xff\xd8\xff") is None
@@ -133,6 +157,36 @@ def test_decompression_bombs_are_refused_by_their_header(fmt, field, photos, enc
     bomb = b"\x08\xff\xff\xff\xff" if fmt == "JPEG" else b"\x00\x01\x00\x00\x00\x01\x00\x00"
     with pytest.raises(UnreadableImage, match="pixels are more than the 178956970 that are accepted"):
         decode(data.replace(field, bomb))
+
+
+@pytest.mark.parametrize("insert", STRAY.values(), ids=STRAY)
+def test_a_bomb_cannot_hide_behind_stray_bytes(insert, photos, encoded):
+    bomb = insert(encoded(photos[0])).replace(b"\x08\x01\xab\x02\x80", b"\x08\xff\xff\xff\xff")
+    with pytest.raises(UnreadableImage, match="65535 x 65535 pixels are more than"):
+        decode(bomb)
+
+
+BOMBS = {
+    "BMP": (Image.new("1", (8, 8)), b"\x08\0\0\0\x08\0\0\0", b"\0\x40\0\0\0\x40\0\0"),
+    "PPM": (Image.new("1", (8, 8)), b"8 8\n", b"16384 16384\n"),
+    "PGM": (Image.new("L", (8, 8)), b"8 8\n", b"# a comment\n16384 16384\n"),
+    "GIF": (Image.new("L", (8, 8)), b"GIF87a\x08\0\x08\0", b"GIF87a\0\x40\0\x40"),
+    # tags 256 and 257, width and height
+    "TIFF": (Image.new("L", (8, 8)), b"\1\4\0\1\0\0\0\x08\0", b"\1\4\0\1\0\0\0\0\x40"),
+    "WEBP": (Image.new("L", (8, 8)), b"\x9d\x01\x2a\x08\0\x08\0", b"\x9d\x01\x2a\xff\x3f\xff\x3f"),
+}
+
+
+@pytest.mark.parametrize("fmt", BOMBS)
+@pytest.mark.parametrize("limit", [Image.MAX_IMAGE_PIXELS, None])
+def test_bombs_in_other_formats_never_reach_a_decoder(limit, fmt, encoded, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # Pillow's own check, which others may switch off
+    monkeypatch.setattr(cv2, "imdecode", lambda *args: pytest.fail("decoded"))
+    image, field, huge = BOMBS[fmt]
+    data = encoded(image, fmt.replace("PGM", "PPM"))
+    assert field in data
+    with pytest.raises(UnreadableImage, match="pixels are more than the 178956970 that are accepted"):
+        decode(data.replace(field, huge))
 
 
 @pytest.mark.parametrize("reduce", [1, 2, 4, 8])

@@ -103,7 +103,7 @@ def test_processes_produce_the_stream_of_threads(packed, folder, sections, tmp_p
         loader.close()
     places = [(rank, 2, epoch, step) for rank in range(2) for epoch in range(2) for step in range(2)]
     job = partial(batch_of, settings, str(tmp_path / "tars" if packed else root))
-    for workers in (1, 2):
+    for workers in (1, 2, 5):
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             assert pool.starmap(job, places, chunksize=1) == wanted
 
