@@ -154,7 +154,7 @@ def accepts(option_field: Field[Any]) -> str:
         return "choices: " + ", ".join(repr(choice) for choice in option_field.metadata["choices"])
     signs = {"low": ">=", "above": ">", "high": "<=", "below": "<"}
     bounds = option_field.metadata["bounds"]
-    parts = [f"{sign} {bounds[name]:g}" for name, sign in signs.items() if bounds[name] is not None]
+    parts = [f"{sign} {bounds[name]:.10g}" for name, sign in signs.items() if bounds[name] is not None]
     return "must be " + " and ".join(parts) if parts else ""
 
 

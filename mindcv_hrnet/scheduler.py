@@ -77,6 +77,8 @@ def _polynomial_decay(epoch: np.ndarray, config: SchedulerConfig, span: Span) ->
 
 def _one_cycle(epoch: np.ndarray, config: SchedulerConfig, span: Span) -> np.ndarray:
     """arXiv:1708.07120 in two phases: cosines from lr / 25 to lr over 30 % of the updates, and on to min_lr."""
+    if span.updates == 1:  # which would be the last one, at min_lr
+        return np.array([config.lr])
     update = np.arange(span.updates)
     # counted as in torch.optim.lr_scheduler.OneCycleLR: the first update is at 0, the last one at min_lr
     top, end = 0.3 * span.updates - 1, span.updates - 1
@@ -92,12 +94,13 @@ def _half_cosine(start: float, end: float, progress: np.ndarray) -> np.ndarray:
 
 def _cyclic(epoch: np.ndarray, config: SchedulerConfig, span: Span) -> np.ndarray:
     """arXiv:1506.01186, triangular: `num_cycles` times from min_lr up to lr and back."""
-    half = span.updates // (2 * config.num_cycles)
-    if half == 0:
+    halves = 2 * config.num_cycles
+    if span.updates < halves:
         raise RunError(
             f"cyclic: {span.updates} updates are too few for num_cycles {config.num_cycles}; lower num_cycles"
         )
-    position = np.arange(span.updates) / half % 2
+    # in half cycles, whose length need not be whole; where it is, this is torch.optim.lr_scheduler.CyclicLR
+    position = np.arange(span.updates) * halves / span.updates % 2
     return config.min_lr + (config.lr - config.min_lr) * (1 - np.abs(position - 1))
 
 

@@ -1,6 +1,7 @@
 """What the declaration of a key excludes is an error of one line with key, value and limits."""
 
 import json
+import re
 import types
 import typing
 from dataclasses import fields
@@ -61,3 +62,21 @@ def test_values_of_another_type(key, tmp_path):
     limits = accepts(FIELDS[key])
     expected = f"{path}: {key}: {MIXED!r} is not {type_name(KINDS[key])}{'; ' + limits if limits else ''}"
     assert refusal("-c", path) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("nonsense", "randaug-", "randaug-m11", "randaug-n0", "randaug-n1e3", "autoaug-canonical2", "autoaugr-m5"),
+        *("3a-mstd11", "trivialaugwide-m0", "augmix-w2.5", "augmix-d0", "augmix-d1.5", "augmix-d100000"),
+        *("augmix-w100000", "augmix-a0"),
+    ],
+)
+def test_policies_that_are_none(text):
+    """Checked where the policy is built: the recipe's reader knows nothing of images."""
+    from mindcv_hrnet.data.pipeline import build_train_transform
+
+    config = parse_config(["--auto_augment", text])
+    with pytest.raises(ConfigError, match=rf"^auto_augment: .*'{re.escape(text)}'.*") as error:
+        build_train_transform(config.augmentation)
+    assert "\n" not in str(error.value)

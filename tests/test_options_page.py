@@ -1,4 +1,7 @@
-"""The page of options has every key as it is declared, tests that exist, and the difference of each image operation."""
+"""The page of options has every key as it is declared, tests that exist, and the difference of each image operation.
+
+`python tests/test_options_page.py` writes what is declared into the page's rows; a new key needs a row with a proof.
+"""
 
 import re
 from dataclasses import fields
@@ -7,20 +10,47 @@ from pathlib import Path
 import pytest
 
 from mindcv_hrnet.config import SECTIONS
+from mindcv_hrnet.options import accepts, annotations, type_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs/options.md").read_text()
-ROWS = re.findall(r"^\| `(\w+)` \| (.*) \| `([^`]+)` \| `(\S+)::(\w+)` \|$", PAGE, re.M)
+FILE = ROOT / "docs/options.md"
+PAGE = FILE.read_text()
+ROW = re.compile(r"^\| `(\w+)` \| .* \| `(\S+)::(\w+)` \|$", re.M)
 OPERATIONS = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", PAGE, re.M)
 
 
+def declared():
+    """The first four cells of each key's row, in the order of the page."""
+    for section in SECTIONS.values():
+        kinds = annotations(section)
+        for item in fields(section):
+            limits = accepts(item)
+            accepted = type_name(kinds[item.name]) + (f"; {limits}" if limits else "")
+            yield item.name, f"| `{item.name}` | {item.metadata['help']} | {accepted} | `{item.default!r}` |"
+
+
+def renewed(page):
+    """The page with the rows of its keys as they are declared; their proofs stay."""
+    cells = dict(declared())
+    return ROW.sub(lambda row: f"{cells[row[1]]} `{row[2]}::{row[3]}` |" if row[1] in cells else row[0], page)
+
+
 def test_every_key_has_its_row():
-    declared = [item for section in SECTIONS.values() for item in fields(section)]
-    expected = [(item.name, item.metadata["help"], repr(item.default)) for item in declared]
-    assert [tuple(row[:3]) for row in ROWS] == expected
+    assert [row[1] for row in ROW.finditer(PAGE)] == [key for key, _ in declared()]
 
 
-@pytest.mark.parametrize(("key", "path", "name"), [(row[0], *row[3:]) for row in ROWS])
+def test_limits_are_shown_to_the_last_digit():
+    assert "| int; must be >= 0 and < 2147483648 |" in dict(declared())["seed"]
+
+
+def test_rows_are_as_declared():
+    rows = [row[0] for row in ROW.finditer(PAGE)]
+    expected = [row[0] for row in ROW.finditer(renewed(PAGE))]
+    differing = [new for old, new in zip(rows, expected, strict=True) if old != new]
+    assert not differing, "\n".join(("python tests/test_options_page.py writes", *differing))
+
+
+@pytest.mark.parametrize(("key", "path", "name"), ROW.findall(PAGE))
 def test_the_proof_is_there(key, path, name):
     assert re.search(rf"^def {name}\(", (ROOT / "tests" / path).read_text(), re.M)
 
@@ -32,3 +62,7 @@ def test_every_image_operation_is_within_a_level():
     assert {name for name, _, _ in OPERATIONS} == set(RANDAUG) | set(OTHER_OPERATIONS)
     assert {name for name, _, wide in OPERATIONS if wide != "-"} == set(WIDE)
     assert all(0 <= float(level) <= 1 for row in OPERATIONS for level in row[1:] if level != "-")
+
+
+if __name__ == "__main__":
+    FILE.write_text(renewed(PAGE))

@@ -140,6 +140,19 @@ def test_accumulated_steps_follow_the_curve_of_the_large_batch(config):
     assert build_schedule(replace(COSINE, warmup_epochs=0), 9, 5, accumulation=2).shape == (22,)
 
 
+@pytest.mark.parametrize("cycles", [1, 2, 3, 5])
+def test_as_many_triangles_as_asked_for(cycles):
+    rates = build_schedule(replace(CYCLIC, num_cycles=cycles), 10, 1)
+    expected = [0.002 + 0.398 * (1 - abs(step * cycles / 5 % 2 - 1)) for step in range(10)]
+    assert rates.tolist() == pytest.approx(expected, rel=1e-6)
+    falls = np.diff(np.append(rates, rates[0])) < 0
+    assert (falls & ~np.roll(falls, 1)).sum() == cycles
+
+
+def test_one_cycle_of_a_single_update_trains():
+    assert build_schedule(replace(ONE_CYCLE, min_lr=0.0), 1, 1).tolist() == pytest.approx([0.4])
+
+
 def test_more_cycles_than_updates_allow():
     with pytest.raises(RunError, match=r"^cyclic: 4 updates are too few for num_cycles 3; lower num_cycles$"):
         build_schedule(replace(CYCLIC, num_cycles=3), 4, 1)

@@ -181,6 +181,8 @@ class RandAugment:
         return min(max(level, 0.0), self.highest)
 
 
+LONGEST = 20  # no policy names more operations in a row; a mistyped number would only make a run crawl
+DEFAULTS = {"m": LEVELS, "n": 2.0, "mstd": 0.5, "mmax": LEVELS, "inc": 0.0, "canonical": 0.0}
 _SETTINGS = {
     "m": "magnitude, 0 to 10",
     "n": "operations per image",
@@ -200,7 +202,7 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     name, *parts = text.split("-")
     if name not in POLICIES:
         raise ConfigError(f"auto_augment: unknown policy '{name}' in '{text}'; choices: {', '.join(POLICIES)}")
-    values = {"m": LEVELS, "n": 2.0, "mstd": 0.5, "mmax": LEVELS, "inc": 0.0, "canonical": 0.0}
+    values = dict(DEFAULTS)
     for part in parts:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?|inf)", part)
         if not match or match[1] not in _SETTINGS:
@@ -208,11 +210,11 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
             raise ConfigError(f"auto_augment: '{part}' in '{text}' is no setting with a number; choices: {known}")
         values[match[1]] = float(match[2])
     weighted, layers = "w" in values, values["n"]
-    _require(values.get("w", 0) == 0, text, "w must be 0; there is one table of weights")
-    _require(layers >= 1 and layers == int(layers), text, "n must be a whole number from 1")
-    _require(not weighted or layers <= sum(w > 0 for w in WEIGHTS), text, "n is more than w0 has operations")
-    _require({values["inc"], values["canonical"]} <= {0, 1}, text, "inc and canonical are 0 or 1")
-    _require(0 < values["mmax"] < math.inf and values["m"] <= values["mmax"], text, "m must be at most mmax (10)")
+    require(values.get("w", 0) == 0, text, "w must be 0; there is one table of weights")
+    require_count(layers, text, "n")
+    require(not weighted or layers <= sum(w > 0 for w in WEIGHTS), text, "n is more than w0 has operations")
+    require({values["inc"], values["canonical"]} <= {0, 1}, text, "inc and canonical are 0 or 1")
+    require(0 < values["mmax"] < math.inf and values["m"] <= values["mmax"], text, "m must be at most mmax (10)")
     names = RANDAUG_INCREASING if values["inc"] else RANDAUG
     return RandAugment(
         operations={name: OPERATIONS[name] for name in names},
@@ -225,6 +227,12 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     )
 
 
-def _require(condition: bool, text: str, meaning: str) -> None:
+def require(condition: bool, text: str, meaning: str) -> None:
+    """ConfigError that `meaning` does not hold for the policy string `text`, unless `condition`."""
     if not condition:
         raise ConfigError(f"auto_augment: '{text}': {meaning}")
+
+
+def require_count(value: float, text: str, setting: str) -> None:
+    """ConfigError unless `value` is a whole number from 1 to LONGEST."""
+    require(value in range(1, LONGEST + 1), text, f"{setting} must be a whole number from 1 to {LONGEST}")

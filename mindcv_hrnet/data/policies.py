@@ -14,7 +14,7 @@ import numpy as np
 
 from mindcv_hrnet.data import auto_augment
 from mindcv_hrnet.data import transforms as T
-from mindcv_hrnet.data.auto_augment import LEVELS, OPERATIONS, Canvas, Operation
+from mindcv_hrnet.data.auto_augment import LEVELS, OPERATIONS, Canvas, Operation, require, require_count
 from mindcv_hrnet.data.transforms import Augmentation
 from mindcv_hrnet.errors import ConfigError
 
@@ -207,14 +207,15 @@ class AugMix:
 
 # --- strings --------------------------------------------------------------------------------------------------------
 
-_DEFAULTS = {
+DEFAULTS = {
     "autoaug": {"mstd": 0.5},
     "autoaugr": {"mstd": 0.5},
     "3a": {"mstd": 0.5},
     "trivialaugwide": {"m": 31.0},
     "augmix": {"m": 3.0, "w": 3.0, "d": -1.0, "a": 1.0},
 }
-POLICIES = (*auto_augment.POLICIES, *_DEFAULTS)
+MAX_ALPHA = 100  # where all shares are as good as equal
+POLICIES = (*auto_augment.POLICIES, *DEFAULTS)
 
 
 def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR) -> Augmentation:
@@ -225,9 +226,9 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     name, *parts = text.split("-")
     if name in auto_augment.POLICIES:
         return auto_augment.build_policy(text, fill, flag)
-    if name not in _DEFAULTS:
+    if name not in DEFAULTS:
         raise ConfigError(f"auto_augment: unknown policy '{name}' in '{text}'; choices: {', '.join(POLICIES)}")
-    values = {**_DEFAULTS[name], "canonical": 0.0}
+    values = {**DEFAULTS[name], "canonical": 0.0}
     for part in parts:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", part)
         if not match or match[1] not in values:
@@ -235,11 +236,16 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
                 f"auto_augment: '{part}' in '{text}' is no setting with a number; choices: {', '.join(values)}"
             )
         values[match[1]] = float(match[2])
+        if match[1] in ("w", "d"):
+            require_count(values[match[1]], text, match[1])
+    require(values["canonical"] in (0, 1), text, "canonical must be 0 or 1")
     canvas = Canvas(tuple(min(255, round(level)) for level in fill), flag, bool(values["canonical"]))
     if name == "trivialaugwide":
+        require(0 < values["m"] < math.inf, text, "m must be above 0")
         return TrivialAugmentWide(canvas)
     if name == "augmix":
-        if not (0 <= values["m"] <= LEVELS and values["w"] >= 1 and values["a"] > 0):
-            raise ConfigError(f"auto_augment: '{text}': m is 0 to 10, w at least 1, a above 0")
+        require(values["m"] <= LEVELS, text, "m must be 0 to 10")
+        require(0 < values["a"] <= MAX_ALPHA, text, f"a must be above 0 and at most {MAX_ALPHA}")
         return AugMix(values["m"], int(values["w"]), int(values["d"]), values["a"], canvas)
+    require(values["mstd"] <= LEVELS, text, "mstd must be 0 to 10")
     return AutoAugment(TABLES[name], values["mstd"], canvas)

@@ -165,6 +165,8 @@ def test_weights_draw_without_repetition():
         ("randaug--m7", "'' in"),
         ("randaug-n0", "n must be a whole number from 1"),
         ("randaug-n1.5", "n must be a whole number"),
+        ("randaug-n21", "n must be a whole number from 1 to 20"),
+        ("randaug-ninf", "n must be a whole number from 1 to 20"),
         ("randaug-m11", "m must be at most mmax"),
         ("randaug-w1", "w must be 0"),
         ("randaug-n14-w0", "n is more than w0 has operations"),

@@ -113,13 +113,30 @@ def test_augmix_mixes_the_image_with_its_chains(image):
     [
         (
             "autoaugx",
-            "unknown policy 'autoaugx' in 'autoaugx'; choices: randaug, autoaug, autoaugr, 3a, trivialaugwide",
+            "unknown policy 'autoaugx' in 'autoaugx'; choices: randaug, autoaug, autoaugr, 3a, trivialaugwide, augmix",
         ),
         ("autoaug-m5", "'m5' in 'autoaug-m5' is no setting with a number; choices: mstd, canonical"),
-        ("augmix-w0", "'augmix-w0': m is 0 to 10, w at least 1, a above 0"),
+        *(
+            (f"augmix-{setting}{value}", f"'augmix-{setting}{value}': {setting} must be a whole number from 1 to 20")
+            for setting in "wd"
+            for value in ("0", "2.5", "21", "100000", "9" * 400)
+        ),
+        ("augmix-m11", "'augmix-m11': m must be 0 to 10"),
+        ("augmix-a0", "'augmix-a0': a must be above 0 and at most 100"),
+        ("augmix-a101", "'augmix-a101': a must be above 0 and at most 100"),
+        ("autoaug-canonical2", "'autoaug-canonical2': canonical must be 0 or 1"),
+        ("3a-canonical0.5", "'3a-canonical0.5': canonical must be 0 or 1"),
+        ("autoaugr-mstd10.5", "'autoaugr-mstd10.5': mstd must be 0 to 10"),
+        ("trivialaugwide-m0", "'trivialaugwide-m0': m must be above 0"),
     ],
 )
 def test_errors(text, message):
     with pytest.raises(ConfigError) as error:
         build_policy(text, FILL)
-    assert message in str(error.value)
+    assert str(error.value) == f"auto_augment: {message}"
+
+
+@pytest.mark.parametrize("text", ["augmix-m0-w20-d20-a100", "augmix-m10-w1-d1-a0.001", "autoaugr-mstd10-canonical1"])
+def test_limits_are_accepted(text, image):
+    policy = build_policy(text, FILL)
+    assert policy(image, [0.4] * policy.draws).dtype == np.uint8
