@@ -59,6 +59,8 @@ class MultiLabelAsymmetric(nn.Cell):
     """(N, K) logits, (N, K) targets in [0, 1] -> scalar, ASL for any number of classes (arXiv:2009.14119, eq. 7).
 
     Probabilities below 0.05 of a class that is not there cost nothing. Summed over classes, as its authors do it.
+    A soft target t blends the losses of the hard ones, t * loss(1) + (1 - t) * loss(0); the authors' code, written for
+    hard targets, would blend probabilities and powers into one weight of both terms.
     """
 
     MARGIN, SMALLEST = 0.05, 1e-8

@@ -121,6 +121,18 @@ def test_asymmetric_and_jensen_shannon(pynative, name, reduction, measured):
     np.testing.assert_allclose(gradient.asnumpy(), slope_of(reference, OTHER), atol=1e-5)
 
 
+def test_soft_targets_of_the_multi_label_loss_blend_the_hard_ones(pynative):
+    import mindspore as ms
+
+    from mindcv_hrnet.loss import build_loss
+
+    hard, other = np.eye(4)[LABELS], np.eye(4)[LABELS[::-1]]
+    loss = build_loss(LossConfig(loss="asl_multi_label"))
+    found = float(loss(ms.Tensor(OTHER, ms.float32), ms.Tensor(0.3 * hard + 0.7 * other, ms.float32)))
+    expected = [multi_label_asymmetric(OTHER, targets).mean() for targets in (hard, other)]
+    assert found == pytest.approx(0.3 * expected[0] + 0.7 * expected[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["asl_single_label", "asl_multi_label", "JSD"])
 def test_far_logits_have_finite_gradients(pynative, name):
     import mindspore as ms

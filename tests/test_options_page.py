@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs/options.md"
 PAGE = FILE.read_text()
 ROW = re.compile(r"^\| `(\w+)` \| .* \| `(\S+)::(\w+)` \|$", re.M)
+POLICY = re.compile(r"^\| `(\w+)` \| `(\w+)` \| (.*?) \| .* \| .* \|$", re.M)
 OPERATIONS = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", PAGE, re.M)
 
 
@@ -62,6 +63,22 @@ def test_every_image_operation_is_within_a_level():
     assert {name for name, _, _ in OPERATIONS} == set(RANDAUG) | set(OTHER_OPERATIONS)
     assert {name for name, _, wide in OPERATIONS if wide != "-"} == set(WIDE)
     assert all(0 <= float(level) <= 1 for row in OPERATIONS for level in row[1:] if level != "-")
+
+
+def test_every_setting_of_every_policy_has_its_row():
+    from mindcv_hrnet.data import auto_augment, policies
+
+    declared = {"randaug": dict.fromkeys(auto_augment.SETTINGS) | auto_augment.DEFAULTS, **policies.DEFAULTS}
+    # said in words: no table of weights unless asked for, a depth drawn anew
+    worded = {("randaug", "w"): "none", ("augmix", "d"): "1 to 3, drawn for each chain"}
+    expected = [
+        (policy, setting, worded.get((policy, setting), str(default)))
+        for policy, settings in declared.items()
+        for setting, default in settings.items()
+        if setting != "canonical"  # which all have, and which has a table of its own
+    ]
+    found = [(policy, setting, default) for policy, setting, default in POLICY.findall(PAGE)]
+    assert sorted(found) == sorted((p, s, re.sub(r"\.0$", "", default)) for p, s, default in expected)
 
 
 if __name__ == "__main__":

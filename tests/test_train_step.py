@@ -158,7 +158,7 @@ def test_an_overflow_spoils_its_own_update_only(linear_step, linear_batch):
     assert parts.take_totals()[1:] == (1, 1) and parts.average.updates.asnumpy() == 1
 
 
-def test_the_moving_average_follows_once_per_update(linear_step, linear_batch):
+def test_the_moving_average_follows_once_per_update(linear_step, linear_batch, measured):
     step = linear_step(train={"ema": True, "ema_decay": 0.9}, rates=[0.5] * 9)
     expected = weights_of(step)
     for update in range(1, 4):
@@ -167,6 +167,7 @@ def test_the_moving_average_follows_once_per_update(linear_step, linear_batch):
         expected = {name: decay * expected[name] + (1 - decay) * value for name, value in weights_of(step).items()}
     raw = weights_of(step)
     for name, average in step.weights().items():
+        measured("moving average", average, expected[name])
         np.testing.assert_allclose(average.asnumpy(), expected[name], atol=1e-7)
         assert np.abs(raw[name] - expected[name]).max() > 1e-4
     with step.averaged():

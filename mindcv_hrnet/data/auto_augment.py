@@ -183,7 +183,7 @@ class RandAugment:
 
 LONGEST = 20  # no policy names more operations in a row; a mistyped number would only make a run crawl
 DEFAULTS = {"m": LEVELS, "n": 2.0, "mstd": 0.5, "mmax": LEVELS, "inc": 0.0, "canonical": 0.0}
-_SETTINGS = {
+SETTINGS = {
     "m": "magnitude, 0 to 10",
     "n": "operations per image",
     "mstd": "deviation of the magnitude; above 100: uniform from 0 to m",
@@ -205,8 +205,8 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
     values = dict(DEFAULTS)
     for part in parts:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?|inf)", part)
-        if not match or match[1] not in _SETTINGS:
-            known = ", ".join(f"{key} ({meaning})" for key, meaning in _SETTINGS.items())
+        if not match or match[1] not in SETTINGS:
+            known = ", ".join(f"{key} ({meaning})" for key, meaning in SETTINGS.items())
             raise ConfigError(f"auto_augment: '{part}' in '{text}' is no setting with a number; choices: {known}")
         values[match[1]] = float(match[2])
     weighted, layers = "w" in values, values["n"]

@@ -65,6 +65,23 @@ def test_operations_of_autoaugment_and_three_augment(image, measured):
     assert np.abs(blurred - expected).mean() <= 1
 
 
+@pytest.mark.parametrize(
+    ("operation", "highest", "recipe", "paper"),
+    [
+        (OPERATIONS["Posterize"], 10, (8, 4), (0, 4)),
+        (OPERATIONS["PosterizeIncreasing"], 10, (4, 8), (4, 0)),
+        (OTHER_OPERATIONS["PosterizeOriginal"], 10, (4, 1), (4, 8)),
+        (WIDE["Posterize"], 1, (6, 1), (8, 2)),
+    ],
+)
+def test_bits_that_posterize_keeps(operation, highest, recipe, paper):
+    """At the lowest and the highest level, as docs/options.md has them."""
+    ramp = np.arange(256, dtype=np.uint8)
+    for canvas, bits in ((RECIPE, recipe), (PAPER, paper)):
+        kept = [np.log2(len(np.unique(operation(ramp, level, 1, canvas)))) for level in (0, highest)]
+        assert tuple(kept) == bits
+
+
 def test_tables():
     assert {name: len(table) for name, table in TABLES.items()} == {"autoaug": 25, "autoaugr": 25, "3a": 3}
     assert TABLES["autoaug"][0] == (("PosterizeOriginal", 0.4, 8.0), ("Rotate", 0.6, 9.0))

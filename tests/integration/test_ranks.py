@@ -43,10 +43,11 @@ def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, kind):
     assert np.abs(alone).max() > 1e-3
 
 
-def test_synchronised_statistics_are_those_of_the_large_batch(workplace):
+def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measured):
     """Weights and moving statistics of an HRNet after three steps; without sync_bn they differ."""
     alone, first, second = on_one_and_two_ranks(workplace, "synced")
     np.testing.assert_array_equal(first, second)
+    measured("sync_bn", first, alone)
     np.testing.assert_allclose(first, alone, atol=1e-5)
     _, apart, _ = on_one_and_two_ranks(workplace, "synced", "no-sync")
     assert np.abs(apart - alone).max() > 1e-2
