@@ -23,7 +23,7 @@ BASE = {
 }
 STARTED = "{place}/started"
 # At this loss scale every gradient of a float16 layer overflows
-ENDLESS = {"loss_scale": 1e30, "amp_level": "O1"}
+ENDLESS = {"drop_overflow_update": False, "loss_scale": 1e30, "amp_level": "O1"}
 # These are answered with an error, which is what they change: where it is the only other value there is, where classes
 # contradict the data, and for what a CPU has not
 ANSWERED_WITH_AN_ERROR = {"file_format", "num_classes", "device_target", "amp_dtype"}

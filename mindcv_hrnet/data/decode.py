@@ -64,6 +64,9 @@ def decode(data: bytes, reduce: int = 1) -> np.ndarray:
     """
     if not data:
         raise UnreadableImage("the file is empty")
+    if not _complete(data):
+        # OpenCV would fill the missing rows with grey and say nothing
+        raise UnreadableImage("it is truncated: its end marker is missing")
     size = _stated_size(data)
     if size:
         _check_pixels(size)
@@ -71,9 +74,6 @@ def decode(data: bytes, reduce: int = 1) -> np.ndarray:
         with _opened(data) as image:  # reads no more than the header; Pillow knows every format that OpenCV reads here
             if image.format == "WEBP" and "exif" in image.info:  # OpenCV would not turn it
                 return _upright_rgb(image)
-    if not _complete(data):
-        # OpenCV would fill the missing rows with grey and say nothing
-        raise UnreadableImage("it is truncated: its end marker is missing")
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED_FLAGS[reduce] | cv2.IMREAD_COLOR_RGB)
     except cv2.error:
