@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mindcv_hrnet.data.threads import usable_workers
 from mindcv_hrnet.sections import AugmentationConfig, DataConfig
 
 
@@ -53,6 +54,15 @@ def write_folder(root, counts, side=40):
 def folder(tmp_path):
     """A function that writes an image folder below a fresh temporary directory and returns its path."""
     return lambda counts, name="train", **kwargs: write_folder(tmp_path / name, counts, **kwargs)
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """As many cores as a test asks for."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(16), raising=False)
+    usable_workers.cache_clear()
+    yield
+    usable_workers.cache_clear()
 
 
 @pytest.fixture

@@ -19,15 +19,6 @@ from mindcv_hrnet.errors import DataError
 RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
 
 
-@pytest.fixture
-def cores(monkeypatch):
-    """As many cores as a test asks for."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(16), raising=False)
-    usable_workers.cache_clear()
-    yield
-    usable_workers.cache_clear()
-
-
 def digest(batch):
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in batch)).hexdigest()
 

@@ -10,18 +10,8 @@ from packing import images_of, pack
 from mindcv_hrnet.data.pipeline import TrainLoader
 from mindcv_hrnet.data.shards import Shards
 from mindcv_hrnet.data.source import ImageFolder, open_split
-from mindcv_hrnet.data.threads import usable_workers
 
 RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
-
-
-@pytest.fixture
-def cores(monkeypatch):
-    """As many cores as a test asks for."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(16), raising=False)
-    usable_workers.cache_clear()
-    yield
-    usable_workers.cache_clear()
 
 
 @pytest.fixture(params=["tar", "mindrecord"])
