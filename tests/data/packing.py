@@ -4,8 +4,9 @@ import hashlib
 import io
 import tarfile
 
-from mindcv_hrnet.data.pipeline import TrainLoader
-from mindcv_hrnet.data.source import open_split
+from mindcv_hrnet.data.pipeline import EvalLoader, TrainLoader
+from mindcv_hrnet.data.shards import Shards
+from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
 
 
 def pack(path, members):
@@ -42,3 +43,16 @@ def batch_of(settings, root, rank, size, epoch, step):
     batch = next(loader.batches(epoch, step))
     loader.close()
     return hashlib.sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
+
+
+def assert_as_the_folder(data_dir, root, sections):
+    """The shards in `data_dir/train` are what the folder `root` is: 17 images of the classes a and b."""
+    plain, packed = ImageFolder(root), open_split(str(data_dir), "train")
+    assert isinstance(packed, Shards) and class_names_of(str(data_dir), "train") == ("a", "b")
+    assert packed.class_names == plain.class_names and packed.labels.tolist() == plain.labels.tolist()
+    assert [packed.read(i) for i in range(17)] == [plain.read(i) for i in range(17)]
+    one = stream(plain, sections)
+    assert stream(packed, sections) == one and stream(packed, sections, size=2) == one
+    loader = EvalLoader(packed, *sections(batch_size=4))
+    assert sum(batch.valid.sum() for batch in loader) == 17
+    loader.close()

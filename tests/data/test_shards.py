@@ -4,12 +4,11 @@ import subprocess
 import time
 
 import pytest
-from packing import images_of, pack, stream
+from packing import assert_as_the_folder, images_of, pack
 
 from mindcv_hrnet.data import index_cache
-from mindcv_hrnet.data.pipeline import EvalLoader
 from mindcv_hrnet.data.shards import Shards
-from mindcv_hrnet.data.source import ImageFolder, class_names_of, open_split
+from mindcv_hrnet.data.source import class_names_of, open_split
 from mindcv_hrnet.data.tars import TAR
 from mindcv_hrnet.errors import DataError
 
@@ -33,15 +32,7 @@ def test_shards_give_the_images_of_the_folder(layout, folder, sections, tmp_path
         ]
         pack(shards / "000.tar", pairs)
         (shards / "classes.txt").write_text("a\nb\n")
-    plain, packed = ImageFolder(root), open_split(str(tmp_path / "shards"), "train")
-    assert isinstance(packed, Shards) and class_names_of(str(tmp_path / "shards"), "train") == ("a", "b")
-    assert packed.class_names == plain.class_names and packed.labels.tolist() == plain.labels.tolist()
-    assert [packed.read(i) for i in range(17)] == [plain.read(i) for i in range(17)]
-    one = stream(plain, sections)
-    assert stream(packed, sections) == one and stream(packed, sections, size=2) == one
-    loader = EvalLoader(packed, *sections(batch_size=4))
-    assert sum(batch.valid.sum() for batch in loader) == 17
-    loader.close()
+    assert_as_the_folder(tmp_path / "shards", root, sections)
 
 
 @pytest.mark.parametrize(
