@@ -1,12 +1,15 @@
 """HRNet on MindSpore: train, validate, export, serve.
 
 Importing this package does not import MindSpore, so that reading a recipe or printing a help page stays fast;
-the names below that need it are looked up on first use.
+the names below that need it are looked up on first use. It does choose MindSpore's CPU kernels, see `runtime.kernels`.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from mindcv_hrnet.runtime.kernels import choose_kernels
 
 if TYPE_CHECKING:
     from mindcv_hrnet.models import create_model, describe, list_models
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["__version__", "create_model", "describe", "list_models"]
+
+
+choose_kernels(os.environ)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ import os
 
 os.environ.setdefault("GLOG_v", "3")
 
+import mindcv_hrnet  # isort: skip  # noqa: F401 - it chooses the CPU kernels
 import mindspore
 import numpy as np
 import pytest

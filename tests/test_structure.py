@@ -12,7 +12,7 @@ PACKAGE = "mindcv_hrnet"
 
 # From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
 LAYERS = (
-    {"errors"},
+    {"errors", "runtime"},
     {"options", "files", "parts"},
     {"sections", "old_keys"},
     {"config", "downloads"},
