@@ -18,10 +18,10 @@ from pathlib import Path
 MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
 
 try:
-    from mindcv_hrnet.cluster import launcher_of, leave_job, prepare_environment
-    from mindcv_hrnet.config import Config, parse_config
     from mindcv_hrnet.errors import ConfigError, UserError
-    from mindcv_hrnet.options import Parser
+    from mindcv_hrnet.recipe.config import Config, parse_config
+    from mindcv_hrnet.recipe.schema import Parser
+    from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
 except ModuleNotFoundError as error:  # a user's shell without the environment
     sys.exit(MISSING.format(error.name))
 
@@ -29,10 +29,14 @@ INTERRUPTED = 130
 DEFECT = 1
 
 RECIPE_JOBS = {
-    "train": ("mindcv_hrnet.training", "train", "Train a recipe, on one device or on all that a launcher started."),
-    "validate": ("mindcv_hrnet.evaluation", "validate", "Measure a checkpoint on the validation split."),
-    "export": ("mindcv_hrnet.exporting", "export", "Write a checkpoint as a deployment file, and check the file."),
-    "preview": ("mindcv_hrnet.preview", "preview", "Draw what the network sees of the first images, step by step."),
+    "train": ("mindcv_hrnet.jobs.train", "train", "Train a recipe, on one device or on all that a launcher started."),
+    "validate": ("mindcv_hrnet.jobs.validate", "validate", "Measure a checkpoint on the validation split."),
+    "export": ("mindcv_hrnet.jobs.export", "export", "Write a checkpoint as a deployment file, and check the file."),
+    "preview": (
+        "mindcv_hrnet.jobs.preview",
+        "preview",
+        "Draw what the network sees of the first images, step by step.",
+    ),
 }
 
 
@@ -143,7 +147,7 @@ def _predict(argv: Sequence[str]) -> None:
         raise ConfigError(f"command line: top: {options.top} is not accepted; must be >= 1")
     model, images = absolute(options.model), [absolute(image) for image in options.images]
     with scratch_folder():
-        for prediction in importlib.import_module("mindcv_hrnet.prediction").predict(model, images, options.top):
+        for prediction in importlib.import_module("mindcv_hrnet.jobs.predict").predict(model, images, options.top):
             print(prediction)
 
 
@@ -161,7 +165,7 @@ def _convert(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     source, target = absolute(options.source), absolute(options.target)
     with scratch_folder():
-        job = importlib.import_module("mindcv_hrnet.converting")
+        job = importlib.import_module("mindcv_hrnet.jobs.convert")
         job.convert(source, target, options.names, every_name=options.list)
 
 

@@ -61,11 +61,11 @@ def write_photos(folder: Path, width: int, height: int) -> None:
 def our_batches(o: argparse.Namespace) -> Iterator[int]:
     import mindspore as ms
 
-    from mindcv_hrnet.data.feed import as_dataset
-    from mindcv_hrnet.data.pipeline import TrainLoader
-    from mindcv_hrnet.data.source import open_split
-    from mindcv_hrnet.preprocess import Preprocess
-    from mindcv_hrnet.sections import AugmentationConfig, DataConfig
+    from mindcv_hrnet.data.loader import TrainLoader
+    from mindcv_hrnet.data.sources.split import open_split
+    from mindcv_hrnet.data.to_mindspore import as_dataset
+    from mindcv_hrnet.engine.preprocess import Preprocess
+    from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
     recipe = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.1, mixup=0.2, cutmix=1.0) if o.augment else {}
     augmentation = AugmentationConfig(color_jitter=None, **recipe)

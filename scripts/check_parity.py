@@ -28,7 +28,7 @@ import torch
 from mindspore.nn.utils import no_init_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 from golden_fill import image, quick_fill  # noqa: E402
 
 from mindcv_hrnet.models import VARIANTS, create_model  # noqa: E402

@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from mindcv_hrnet.config import parse_config
-from mindcv_hrnet.scheduler import build_schedule
+from mindcv_hrnet.engine.schedules import build_schedule
+from mindcv_hrnet.recipe.config import parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 760, 320

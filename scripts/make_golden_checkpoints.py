@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "weights")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 from states import pytorch_state  # noqa: E402
 
 OUT = ROOT / "tests" / "golden" / "torch"

@@ -23,13 +23,13 @@ def measure(model: str, batch_size: int, side: int, recompute: bool) -> None:
     """Print `MB seconds loss`: the peak, the median of the steps after the first, the last loss."""
     from mindspore import Tensor
 
-    from mindcv_hrnet.cluster import connect
-    from mindcv_hrnet.config import parse_config
-    from mindcv_hrnet.training import build_step
+    from mindcv_hrnet.engine.start import start
+    from mindcv_hrnet.jobs.train import build_step
+    from mindcv_hrnet.recipe.config import parse_config
 
     settings = {"model": model, "num_classes": 10, "image_resize": side, "device_target": "CPU", "recompute": recompute}
     config = parse_config([word for key, value in settings.items() for word in (f"--{key}", str(value))])
-    _, step = build_step(config, np.full(STEPS, 1e-3, np.float32), connect(config.system))
+    _, step = build_step(config, np.full(STEPS, 1e-3, np.float32), start(config.system))
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 3, side, side), dtype=np.uint8)
     labels = np.arange(batch_size, dtype=np.int32) % 10
     boxes = np.zeros((batch_size, 4), np.int32), np.zeros((batch_size, 5), np.float32)

@@ -35,7 +35,7 @@ def make_tree(root: Path, images: int, folders: int) -> None:
         photo.save(first)
         for number in range(1, images // folders + (label < images % folders)):
             os.link(first, f"{folder}/n{label:08d}_{number:05d}.jpg")
-    from mindcv_hrnet.data.index_cache import SETTLED_S
+    from mindcv_hrnet.data.sources.index_cache import SETTLED_S
 
     time.sleep(SETTLED_S + 0.1)  # the list of a folder that has only just changed is not kept
 
@@ -51,9 +51,9 @@ def start(root: str, with_mindspore: bool) -> dict:
     bare = peak_mb()
     if with_mindspore:
         import mindspore  # noqa: F401 - for its memory
-    from mindcv_hrnet.data.pipeline import TrainLoader
-    from mindcv_hrnet.data.source import open_split
-    from mindcv_hrnet.sections import AugmentationConfig, DataConfig
+    from mindcv_hrnet.data.loader import TrainLoader
+    from mindcv_hrnet.data.sources.split import open_split
+    from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
     listed: list[str] = []
 

@@ -24,7 +24,7 @@ from typing import IO
 
 from shard_writing import CHUNK, Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
 
-from mindcv_hrnet.data.tars import whole
+from mindcv_hrnet.data.sources.tars import whole
 from mindcv_hrnet.errors import DataError
 
 FORMATS = ("tar", "mindrecord", "folder")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from shard_writing import Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
 
-from mindcv_hrnet.data.source import ImageFolder
+from mindcv_hrnet.data.sources.split import ImageFolder
 
 SPLITS = ("train", "val")
 FORMATS = ("tar", "mindrecord")

@@ -56,7 +56,7 @@ def _logger_as_before():
 @pytest.fixture(scope="session")
 def tiny_spec():
     """An HRNet of some thousand parameters with all four branches."""
-    from mindcv_hrnet.models.specs import Spec
+    from mindcv_hrnet.models.variants import Spec
 
     return Spec(
         width=2, stage1=(1, 8), modules=(1, 1, 1), blocks=1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20
@@ -89,7 +89,7 @@ def tiny_mindir(tmp_path_factory, tiny_spec):
     """(path of an exported tiny HRNet with an open batch, the network, its metadata)."""
     import mindspore as ms
 
-    from mindcv_hrnet.mindir import Metadata, write_mindir
+    from mindcv_hrnet.deploy.mindir import Metadata, write_mindir
     from mindcv_hrnet.models import HRNet
 
     ms.set_context(mode=ms.PYNATIVE_MODE)
@@ -119,11 +119,11 @@ def linear_step(pynative):
     import mindspore as ms
     from mindspore import Parameter, Tensor, nn, ops
 
-    from mindcv_hrnet.cluster import Cluster
-    from mindcv_hrnet.loss import build_loss
-    from mindcv_hrnet.optimizer import build_optimizer
-    from mindcv_hrnet.sections import LossConfig, OptimizerConfig, TrainConfig
-    from mindcv_hrnet.train_step import TrainStep
+    from mindcv_hrnet.engine.losses import build_loss
+    from mindcv_hrnet.engine.optimizers import build_optimizer
+    from mindcv_hrnet.engine.step import TrainStep
+    from mindcv_hrnet.recipe.keys import LossConfig, OptimizerConfig, TrainConfig
+    from mindcv_hrnet.runtime.distributed import Cluster
 
     class Linear(nn.Cell):
         def __init__(self):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from original_files import write_mnist
 from PIL import Image
+from repository import ROOT
 
 from mindcv_hrnet.cli import RECIPE_JOBS, absolute, main, run_job, scratch_folder, with_absolute_paths
-from mindcv_hrnet.config import parse_config
 from mindcv_hrnet.errors import CheckpointError, ConfigError, DataError, RunError, UserError
+from mindcv_hrnet.recipe.config import parse_config
 
-ROOT = Path(__file__).resolve().parent.parent
 RECIPE = str(ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml")
 
 
@@ -117,7 +117,7 @@ def test_user_errors_are_one_line(command, tmp_path, monkeypatch, argv, code, me
 
 
 def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
-    from mindcv_hrnet.files import write_json
+    from mindcv_hrnet.runtime.files import write_json
 
     for split in ("train", "val"):
         for name in "ab":
@@ -184,7 +184,7 @@ def test_only_defects_show_a_traceback(monkeypatch, capsys, raised, code, last_l
     def job(config):
         raise raised
 
-    monkeypatch.setattr("mindcv_hrnet.evaluation.validate", job)
+    monkeypatch.setattr("mindcv_hrnet.jobs.validate.validate", job)
     assert run_job("validate", []) == code
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == last_line
@@ -200,7 +200,7 @@ def test_a_job_gets_absolute_paths_and_stands_elsewhere(monkeypatch, tmp_path):
         Path("kernel_meta").mkdir()
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mindcv_hrnet.evaluation.validate", job)
+    monkeypatch.setattr("mindcv_hrnet.jobs.validate.validate", job)
     assert run_job("validate", ["--data_dir", "d", "--ckpt_path", "c.ckpt", "--ckpt_save_dir", "../r"]) == 0
     config = seen["config"]
     assert config.data.data_dir == f"{tmp_path}/d" and config.model.ckpt_path == f"{tmp_path}/c.ckpt"

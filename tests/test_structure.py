@@ -3,44 +3,37 @@
 import ast
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "mindcv_hrnet"
 
-# From bottom to top. A module may import what stands above it in this list, never a sibling in its own row
-LAYERS = (
-    {"errors", "runtime"},
-    {"options", "files", "parts"},
-    {"sections", "old_keys"},
-    {"config", "downloads"},
-    {"cluster", "update_rules"},
-    {"models", "data", "preprocess", "loss", "scheduler", "optimizer", "metrics", "weights", "progress"},
-    {"train_step", "checkpoint", "evaluator", "mindir"},
-    {"callbacks", "published"},
-    {"training", "evaluation", "exporting", "prediction", "converting"},
-    {"preview"},
-    {"cli"},
-    {"__main__"},
-)
-# (importer, imported): why it may
-EXCEPTIONS = {("models", "weights"): "create_model(checkpoint=...) reads weights, imported where it does"}
+# From top to bottom, as in CONTRIBUTING.md: a room imports only rooms that stand below it
+ROOMS = ("cli", "jobs", "engine", "deploy", "data", "recipe", "models", "weights", "runtime", "errors")
+# Inside these rooms the order holds as well, for files and folders
+ORDER_INSIDE = {
+    "data": (
+        *("to_mindspore", "loader", "sampler", "augment", "prefetch", "retry", "sources"),
+        *("transforms", "decode", "rng"),
+    ),
+    "weights": ("pretrained", "hub", "fit", "read", "write", "naming", "formats"),
+}
+# What users import: thin names for what lives in the rooms
+PUBLIC = {"__main__", "config"}
 
 
-def unit_of(path):
-    """`data` for mindcv_hrnet/data/sampler.py, `loss` for mindcv_hrnet/loss.py."""
-    return path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py")
+def parts_of(path):
+    """("data", "sampler") for mindcv_hrnet/data/sampler.py, ("cli",) for mindcv_hrnet/cli.py."""
+    return path.relative_to(ROOT / PACKAGE).with_suffix("").parts
 
 
-SOURCES = sorted(path for path in (ROOT / PACKAGE).rglob("*.py") if unit_of(path) != "__init__")
-UNITS = {unit_of(path) for path in SOURCES}
-RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
+SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
+MODULES = {part for path in SOURCES for part in [parts_of(path)]} | {parts_of(path)[:-1] for path in SOURCES}
 
 
-def imported_units(tree):
-    """Units of the package that a file imports, anywhere in it, also by `importlib` with a literal name."""
+def imported_modules(tree):
+    """Modules of the package that a file imports, as tuples of names, also by `importlib` with a literal name."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -51,17 +44,18 @@ def imported_units(tree):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names = [node.value]
         for name in names:
-            package, _, rest = name.partition(".")
-            if package == PACKAGE and rest.split(".")[0] in UNITS:
-                yield rest.split(".")[0]
+            package, *rest = name.split(".")
+            while rest and tuple(rest) not in MODULES:
+                rest.pop()
+            if package == PACKAGE and rest:
+                yield tuple(rest)
 
 
 def imports():
-    """(file, importing unit, imported unit) of every import that crosses units."""
+    """(file, its parts, imported parts) of every import inside the package."""
     for path in SOURCES:
-        for imported in sorted(set(imported_units(ast.parse(path.read_text(encoding="utf-8"))))):
-            if imported != unit_of(path):
-                yield path.relative_to(ROOT), unit_of(path), imported
+        for imported in sorted(set(imported_modules(ast.parse(path.read_text(encoding="utf-8"))))):
+            yield path.relative_to(ROOT), parts_of(path), imported
 
 
 def tracked_files():
@@ -72,35 +66,51 @@ def tracked_files():
     return [ROOT / line for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
 
 
-def test_every_module_has_its_place():
-    assert set(RANK) == UNITS, "put each module of the package in its row of LAYERS"
-    assert sum(map(len, LAYERS)) == len(RANK)
+def test_every_room_and_file_has_its_place():
+    assert {parts[0] for parts in MODULES if parts} - {"__init__"} - PUBLIC == set(ROOMS)
+    for room, order in ORDER_INSIDE.items():
+        assert {parts[1] for parts in MODULES if parts[:1] == (room,) and len(parts) > 1} - {"__init__"} == set(order)
 
 
-def test_imports_point_downwards():
+def test_every_room_says_what_it_is_for():
+    for room in ROOMS:
+        if (ROOT / PACKAGE / room).is_dir():
+            text = ast.get_docstring(ast.parse((ROOT / PACKAGE / room / "__init__.py").read_text(encoding="utf-8")))
+            assert text and "mports" in text, f"{room}/__init__.py says in a sentence what it is for and may import"
+
+
+def test_rooms_import_downwards():
     violations = [
-        f"{path}: {importer} must not import {imported}"
+        f"{path}: {importer[0]} must not import {imported[0]}"
         for path, importer, imported in imports()
-        if RANK[imported] >= RANK[importer] and (importer, imported) not in EXCEPTIONS
+        if importer[0] in ROOMS and imported[0] in ROOMS and ROOMS.index(imported[0]) < ROOMS.index(importer[0])
     ]
     assert violations == []
 
 
-def test_exceptions_are_in_use():
-    assert set(EXCEPTIONS) <= {(importer, imported) for _, importer, imported in imports()}
+def test_files_inside_a_room_import_downwards():
+    violations = [
+        f"{path}: {importer[1]} must not import {imported[1]}"
+        for path, importer, imported in imports()
+        for order in [ORDER_INSIDE.get(importer[0], ())]
+        if importer[0] == imported[0] and len(imported) > 1 and importer[1] in order
+        if order.index(imported[1]) < order.index(importer[1])
+    ]
+    assert violations == []
 
 
 def test_the_reader_of_imports_sees_all_forms():
     code = (
-        "import mindcv_hrnet.loss\ndef f():\n    from mindcv_hrnet import files\n    g('mindcv_hrnet.cli')\nimport os"
+        "import mindcv_hrnet.engine.losses\ndef f():\n    from mindcv_hrnet.runtime import files\n"
+        "    g('mindcv_hrnet.cli')\nimport os"
     )
-    assert set(imported_units(ast.parse(code))) == {"loss", "files", "cli"}
+    assert set(imported_modules(ast.parse(code))) == {("engine", "losses"), ("runtime", "files"), ("cli",)}
 
 
 @pytest.mark.parametrize("script", ["train.py", "validate.py", "export.py"])
 def test_root_scripts_call_the_command_line_only(script):
     text = (ROOT / script).read_text(encoding="utf-8")
-    assert set(imported_units(ast.parse(text))) == {"cli"}
+    assert set(imported_modules(ast.parse(text))) == {("cli",)}
     assert len(text.splitlines()) <= 12
 
 

@@ -1,1 +1,1 @@
-"""The host's part of the data path: where samples come from, in which order, and how a file becomes pixels."""
+"""The host's part of the data path: samples, their order, and how a file becomes pixels. Imports recipe and runtime."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mindcv_hrnet.data.randomness import Purpose, generator
+from mindcv_hrnet.data.rng import Purpose, generator
 from mindcv_hrnet.errors import DataError
 
 

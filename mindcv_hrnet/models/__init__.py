@@ -1,13 +1,16 @@
-"""HRNet and its variants. The table (`specs`) is here at once; what needs MindSpore is looked up on first use."""
+"""HRNet and its variants. Imports weights and runtime.
+
+The table of variants is here at once; what needs MindSpore is looked up on first use.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mindcv_hrnet.models.specs import VARIANTS, Description, Spec, describe, list_models
+from mindcv_hrnet.models.variants import VARIANTS, Description, Spec, describe, list_models
 
 if TYPE_CHECKING:
-    from mindcv_hrnet.models.batch_statistics import recompute, synchronise
+    from mindcv_hrnet.models.batch_norm import recompute, synchronise
     from mindcv_hrnet.models.factory import create_model
     from mindcv_hrnet.models.freezing import freeze
     from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
@@ -35,9 +38,9 @@ _HOMES = {
     "HRNetFeatures": "hrnet",
     "create_model": "factory",
     "freeze": "freezing",
-    "recompute": "batch_statistics",
+    "recompute": "batch_norm",
     "set_precision": "precision",
-    "synchronise": "batch_statistics",
+    "synchronise": "batch_norm",
 }
 
 

@@ -8,7 +8,7 @@ from mindspore import nn
 
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-from mindcv_hrnet.models.specs import BRANCHES, find_spec, published_at
+from mindcv_hrnet.models.variants import BRANCHES, find_spec, published_at
 
 FEATURES = ("raw", "incre")
 

@@ -8,7 +8,7 @@ from mindspore import nn
 
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.layers import BatchNorm
-from mindcv_hrnet.parts import FREEZABLE, STAGES, part_of
+from mindcv_hrnet.models.stages import FREEZABLE, STAGES, part_of
 
 
 def freeze(network: nn.Cell, parts: Sequence[str]) -> int:

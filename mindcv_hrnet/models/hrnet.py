@@ -18,7 +18,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from mindcv_hrnet.models.layers import BatchNorm, CastTo, Conv2d, ConvNorm, Dense, DropBranch, GlobalMean, Upsample
-from mindcv_hrnet.models.specs import BRANCHES, REDUCTIONS, Spec
+from mindcv_hrnet.models.variants import BRANCHES, REDUCTIONS, Spec
 
 Branches = tuple[Tensor, ...]
 """Maps (N, C_i, H_i, W_i) from fine to coarse; each has half the resolution of the one before, rounded up."""

@@ -1,1 +1,1 @@
-"""The machine that a job runs on: its kernels, its caches."""
+"""The machine: ranks, devices, kernels, files, downloads, progress. Knows nothing of HRNet; imports `errors` alone."""

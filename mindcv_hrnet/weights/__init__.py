@@ -1,4 +1,4 @@
-"""Weights of any origin: read, write, rename, fit into a network, fetch.
+"""Weights of any origin: read, write, rename, fit into a network, fetch. Imports runtime alone.
 
 Reading and writing need neither MindSpore nor PyTorch; what puts weights into a network is looked up on first use.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mindcv_hrnet.weights.reading import Weights, count_classes, read_checkpoint, read_entries, read_weights
-from mindcv_hrnet.weights.writing import write_weights
+from mindcv_hrnet.weights.read import Weights, count_classes, read_checkpoint, read_entries, read_weights
+from mindcv_hrnet.weights.write import write_weights
 
 if TYPE_CHECKING:
-    from mindcv_hrnet.weights.fitting import adapt_weights, fit_weights, load_weights, start_from
+    from mindcv_hrnet.weights.fit import adapt_weights, fit_weights, load_weights, start_from
 
 __all__ = [
     "Weights",
@@ -31,7 +31,7 @@ _FITTING = ("adapt_weights", "fit_weights", "load_weights", "start_from")
 
 def __getattr__(name: str) -> Any:
     if name in _FITTING:
-        from mindcv_hrnet.weights import fitting
+        from mindcv_hrnet.weights import fit as fitting
 
         return getattr(fitting, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

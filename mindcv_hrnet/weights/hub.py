@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.errors import CheckpointError, UserError
-from mindcv_hrnet.files import reason_of
-from mindcv_hrnet.weights.reading import read_weights
-from mindcv_hrnet.weights.writing import write_weights
+from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.weights.read import read_weights
+from mindcv_hrnet.weights.write import write_weights
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,18 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mindcv_hrnet.downloads import Checksum, NotFetched, Refused, Unreachable, WebPage, WrongContent, alone, obtain
 from mindcv_hrnet.errors import CheckpointError
-from mindcv_hrnet.files import make_folder, reason_of
+from mindcv_hrnet.runtime.download import (
+    Checksum,
+    NotFetched,
+    Refused,
+    Unreachable,
+    WebPage,
+    WrongContent,
+    alone,
+    obtain,
+)
+from mindcv_hrnet.runtime.files import make_folder, reason_of
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindcv_hrnet.data.threads import usable_workers
-from mindcv_hrnet.sections import AugmentationConfig, DataConfig
+from mindcv_hrnet.data.prefetch import usable_workers
+from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
 
 @pytest.fixture(scope="session")

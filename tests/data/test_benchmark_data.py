@@ -3,11 +3,9 @@
 import importlib
 import json
 import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from repository import SCRIPTS
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """scripts/measure_start.py, with fewer images."""
 
 import importlib
-from pathlib import Path
 
 import pytest
+from repository import SCRIPTS
 
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "scripts"))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     return importlib.import_module("measure_start")
 
 

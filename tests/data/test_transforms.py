@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from mindcv_hrnet.data import transforms as T
 from mindcv_hrnet.data.decode import decode
-from mindcv_hrnet.data.randomness import Purpose, uniforms
+from mindcv_hrnet.data.rng import Purpose, uniforms
 from mindcv_hrnet.errors import ConfigError
 
 FILL = (124, 116, 104)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml"
 # Short, and without the pipeline's help: what these tests ask is what comes out
 SHORT = ["--num_samples", "96", "--epoch_size", "2", "--warmup_epochs", "0", "--decay_epochs", "2"]

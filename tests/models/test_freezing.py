@@ -9,7 +9,7 @@ from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models import freeze
 from mindcv_hrnet.models.hrnet import HRNet
 from mindcv_hrnet.models.layers import BatchNorm
-from mindcv_hrnet.parts import part_of
+from mindcv_hrnet.models.stages import part_of
 
 
 @pytest.mark.parametrize(

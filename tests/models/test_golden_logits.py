@@ -1,17 +1,14 @@
 """The logits of all nine variants equal timm's, filled with the same values (see scripts/make_golden_logits.py)."""
 
-from pathlib import Path
-
 import mindspore as ms
 import numpy as np
 import pytest
 from golden_fill import fill, image
 from mindspore.nn.utils import no_init_parameters
+from repository import GOLDEN
 
 from mindcv_hrnet import create_model
-from mindcv_hrnet.models.specs import VARIANTS, describe
-
-GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+from mindcv_hrnet.models.variants import VARIANTS, describe
 
 
 @pytest.mark.parametrize("name", VARIANTS)

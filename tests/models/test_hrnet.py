@@ -1,18 +1,15 @@
 """The network: its parameters, image sizes, features, errors, graph mode and export."""
 
-from pathlib import Path
-
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn, ops
 from mindspore.nn.utils import no_init_parameters
+from repository import GOLDEN
 
 from mindcv_hrnet import create_model
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-
-GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
 
 def names(network):

@@ -5,13 +5,12 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from mindcv_hrnet.runtime.kernels import FAST_ISA, ISA_VARIABLES, choose_kernels, has_avx512
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT, OLDER_NAME = ISA_VARIABLES
 # As oneDNN printed them on a processor with AVX-512 and no limit
 REFERENCE_LINE = (
@@ -49,7 +48,7 @@ def test_the_reader_sees_a_reference_kernel():
 def test_no_convolution_runs_on_a_reference_kernel(first):
     environment = {name: value for name, value in os.environ.items() if name not in ISA_VARIABLES}
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("conv_steps.py")), first],
+        [sys.executable, str(ROOT / "tests/helpers/conv_steps.py"), first],
         env={**environment, "ONEDNN_VERBOSE": "1", "GLOG_v": "3", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

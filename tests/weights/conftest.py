@@ -1,12 +1,9 @@
 """What the tests of weights share: the golden PyTorch files, and the weights that they hold."""
 
 import gzip
-from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).resolve().parent
-GOLDEN = HERE.parent / "golden" / "torch"
+from repository import GOLDEN
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +14,7 @@ def torch_file(tmp_path_factory):
     def unpack(name):
         path = folder / f"{name}.pth"
         if not path.exists():
-            path.write_bytes(gzip.decompress((GOLDEN / f"{name}.pth.gz").read_bytes()))
+            path.write_bytes(gzip.decompress((GOLDEN / "torch" / f"{name}.pth.gz").read_bytes()))
         return path
 
     return unpack

@@ -1,20 +1,18 @@
 """All nine variants against timm: the same names, logits and maps (see scripts/check_parity.py for random weights)."""
 
 import hashlib
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 import pytest
 from golden_fill import image, quick_fill
 from mindspore.nn.utils import no_init_parameters
+from repository import GOLDEN
 
 from mindcv_hrnet.models import VARIANTS, create_model
-from mindcv_hrnet.models.specs import identify
+from mindcv_hrnet.models.variants import identify
 from mindcv_hrnet.weights import fit_weights
 from mindcv_hrnet.weights.naming import to_network, to_pytorch
-
-GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "parity.npz"
 
 
 def listing(state):
@@ -25,7 +23,7 @@ def listing(state):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_state_dict_of_timm(variant):
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    golden = np.load(GOLDEN)
+    golden = np.load(GOLDEN / "parity.npz")
     with no_init_parameters():
         network = create_model(variant).set_train(False)
     shapes = {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}

@@ -4,15 +4,15 @@ import hashlib
 import logging
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
-from mindcv_hrnet import downloads
+from mindcv_hrnet.engine.load import weights_of
 from mindcv_hrnet.errors import CheckpointError, UserError
-from mindcv_hrnet.published import weights_of
-from mindcv_hrnet.sections import ModelConfig
+from mindcv_hrnet.recipe.keys import ModelConfig
+from mindcv_hrnet.runtime import download as downloads
 from mindcv_hrnet.weights import pretrained
 from mindcv_hrnet.weights.pretrained import fetch
 
@@ -199,9 +199,8 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
 
 def test_several_processes_fetch_once(server, cache):
     code = f"from mindcv_hrnet.weights.pretrained import fetch; print(fetch({server.url!r}))"
-    root = Path(__file__).resolve().parents[2]
     jobs = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(3)
     ]
     assert [job.communicate()[0].strip() for job in jobs] == [str(cache / NAME)] * 3
     assert server.requests == [None]
@@ -214,7 +213,7 @@ def test_recipe_names_the_published_file(server, cache, monkeypatch):
     assert weights_of(ModelConfig()) == ""
     assert weights_of(ModelConfig(ckpt_path="own.ckpt", pretrained=True)) == "own.ckpt"
     assert weights_of(ModelConfig(pretrained=True, pretrained_url=server.url)) == str(cache / NAME)
-    monkeypatch.setattr("mindcv_hrnet.models.specs.PUBLISHED_AT", {"hrnet_w48": server.url})
+    monkeypatch.setattr("mindcv_hrnet.models.variants.PUBLISHED_AT", {"hrnet_w48": server.url})
     assert weights_of(ModelConfig(model="hrnet_w48", pretrained=True)) == str(cache / NAME)
     with pytest.raises(
         UserError, match=r"^pretrained: no weights of hrnet_w32 are published, only of hrnet_w48; name a file$"
@@ -228,7 +227,7 @@ def test_create_model_takes_the_published_file(cache, tmp_path, monkeypatch):
     from mindspore.nn.utils import no_init_parameters
 
     from mindcv_hrnet import create_model, list_models
-    from mindcv_hrnet.models.specs import PUBLISHED, PUBLISHED_AT
+    from mindcv_hrnet.models.variants import PUBLISHED, PUBLISHED_AT
     from mindcv_hrnet.weights import write_weights
 
     assert list(PUBLISHED_AT) == list(PUBLISHED) == list_models(pretrained=True) == ["hrnet_w32", "hrnet_w48"]
@@ -237,7 +236,7 @@ def test_create_model_takes_the_published_file(cache, tmp_path, monkeypatch):
     source.conv1.weight.set_data(ms.Tensor(np.full(source.conv1.weight.shape, 0.5, np.float32)))
     write_weights({name: p.asnumpy() for name, p in source.parameters_dict().items()}, tmp_path / "w.ckpt")
     running = FileServer((tmp_path / "w.ckpt").read_bytes())
-    monkeypatch.setattr("mindcv_hrnet.models.specs.PUBLISHED_AT", {"hrnet_w18_small": running.url})
+    monkeypatch.setattr("mindcv_hrnet.models.variants.PUBLISHED_AT", {"hrnet_w18_small": running.url})
     try:
         with no_init_parameters():
             network = create_model("hrnet_w18_small", num_classes=6, pretrained=True)

@@ -1,0 +1,1 @@
+"""Where samples come from: folders, tars, MindRecord files, the original files of CIFAR and MNIST."""

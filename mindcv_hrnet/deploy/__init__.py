@@ -1,0 +1,1 @@
+"""Deployable files with their metadata. Imports data, recipe, models, weights, runtime."""

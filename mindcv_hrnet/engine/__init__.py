@@ -1,0 +1,1 @@
+"""What a job is made of: the training step and all around it, evaluation, run folder. Imports deploy and below."""

@@ -1,0 +1,86 @@
+"""Measures a network on a split: every image exactly once, at any batch size and on any number of ranks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from mindcv_hrnet.data.loader import EvalLoader
+from mindcv_hrnet.engine.metrics import BatchCounts
+from mindcv_hrnet.engine.preprocess import Normalize
+from mindcv_hrnet.recipe.keys import AugmentationConfig
+from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
+from mindcv_hrnet.runtime.progress import Speed, progress_bar
+
+TOP5_NEEDS = 6  # with five classes or fewer every answer is among the first five
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of one pass: counts over `count` images, mean cross entropy, images per second over all ranks."""
+
+    count: int
+    correct1: int
+    correct5: int | None
+    loss: float
+    images_per_second: float
+
+    @property
+    def top1(self) -> float:
+        """Per cent."""
+        return 100.0 * self.correct1 / self.count
+
+    @property
+    def top5(self) -> float | None:
+        """Per cent; None with five classes or fewer."""
+        return None if self.correct5 is None else 100.0 * self.correct5 / self.count
+
+    def __str__(self) -> str:
+        top5 = "" if self.correct5 is None else f"  top-5 {self.top5:.2f} % ({self.correct5}/{self.count})"
+        return (
+            f"top-1 {self.top1:.2f} % ({self.correct1}/{self.count}){top5}  loss {self.loss:.5f}  "
+            f"{self.images_per_second:.0f} images/s"
+        )
+
+
+class EvalStep(nn.Cell):
+    """(images, labels, valid) as the loader yields them -> (3,): correct top-1, correct top-5, summed loss."""
+
+    def __init__(self, network: nn.Cell, preprocess: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.preprocess = preprocess
+        self.network = network
+        self.counts = BatchCounts()
+
+    def construct(self, images: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+        return self.counts(self.network(self.preprocess(images)), labels, valid)
+
+
+class Evaluator:
+    """Measures a network on one split as often as asked. The network returns to the mode (train or not) it was in."""
+
+    def __init__(self, network: nn.Cell, loader: EvalLoader, augmentation: AugmentationConfig, cluster: Cluster):
+        self.network, self.loader, self.cluster = network, loader, cluster
+        self.step = EvalStep(network, Normalize(augmentation.mean, augmentation.std))
+
+    def __call__(self) -> Evaluation:
+        was_training = self.network.training
+        self.step.set_train(False)
+        total = np.zeros(5)
+        speed = Speed()
+        with progress_bar(self.loader.steps, "validate", self.cluster) as bar:
+            for images, labels, valid in self.loader:
+                counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32))).asnumpy()
+                total[:4] += (*counts, valid.sum())
+                speed.count(int(valid.sum()))
+                bar.update()
+        self.network.set_train(was_training)
+        total[4] = speed.per_second
+        correct1, correct5, loss, count, images_per_second = sum_over_ranks(total, self.cluster).tolist()
+        return Evaluation(
+            count=round(count),
+            correct1=round(correct1),
+            correct5=round(correct5) if len(self.loader.source.class_names) >= TOP5_NEEDS else None,
+            loss=loss / count,
+            images_per_second=images_per_second,
+        )

@@ -1,0 +1,171 @@
+"""The run folder: recipe, weights, training state, and a manifest that says what each file is.
+
+    config.yaml            the resolved recipe; pass it back with -c
+    metrics.csv            one row per epoch
+    NAME-EPOCH.ckpt        network weights, nothing else; with `ema` their moving average, which was validated too
+    NAME-best.ckpt         weights of the best validated epoch
+    NAME-state-EPOCH.ckpt  weights, averages, optimizer, loss scale of the newest epoch, to resume from
+    manifest.json          epoch, step and score of each file, class names; written last
+
+Every write is atomic, and a file is deleted only after a manifest that does not name it is in place.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.recipe.keys import TrainConfig
+from mindcv_hrnet.runtime.files import make_folder, muted_logging, write_atomically, write_json
+from mindcv_hrnet.weights import read_entries
+
+MANIFEST = "manifest.json"
+# The table of learning rates belongs to the recipe, not to the state
+NOT_STATE = ("learning_rate",)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of one epoch. `top1` is a percentage, None where the epoch was not validated."""
+
+    file: str
+    epoch: int
+    step: int
+    top1: float | None
+
+
+@dataclass
+class Manifest:
+    """What `manifest.json` holds."""
+
+    model: str
+    class_names: list[str]
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    best: Checkpoint | None = None
+    state: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest | None":
+        """The manifest in `folder`, None where there is none; CheckpointError where it is damaged."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            checkpoints = [Checkpoint(**entry) for entry in content["checkpoints"]]
+            best = Checkpoint(**content["best"]) if content["best"] else None
+            return cls(content["model"], content["class_names"], checkpoints, best, content["state"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: not a manifest of a run ({error}); restore or remove the file") from None
+
+
+class RunFolder:
+    """Saves checkpoints of one run and keeps those that the policy names."""
+
+    def __init__(self, folder: Path, model: str, class_names: Sequence[str], train: TrainConfig):
+        self.folder = folder
+        self.train = train
+        make_folder(folder)
+        self.manifest = Manifest.read(folder) or Manifest(model, list(class_names))
+        if self.manifest.checkpoints and not train.resume_opt:
+            raise RunError(
+                f"{folder}: holds a run already ({len(self.manifest.checkpoints)} checkpoints); choose another "
+                f"--ckpt_save_dir, or continue it with --resume_opt True --ckpt_path {folder}"
+            )
+        if self.manifest.model != model:
+            raise RunError(f"{folder}: holds a run of {self.manifest.model}, not of {model}; choose another folder")
+
+    def save(self, weights: Mapping[str, Any], step_cell: nn.Cell, epoch: int, step: int, top1: float | None) -> Path:
+        """Write weights and state after `epoch` (counted from 1) and `step`; returns the weights' path."""
+        name = self.manifest.model
+        entry = Checkpoint(f"{name}-{epoch}.ckpt", epoch, step, top1)
+        state = f"{name}-state-{epoch}.ckpt"
+        path = self.folder / entry.file
+        write_atomically(path, lambda file: _save(weights, file))
+        write_atomically(self.folder / state, lambda file: _save(state_of(step_cell), file))
+
+        before = self.manifest
+        entries = [*(c for c in before.checkpoints if c.epoch != epoch), entry]
+        kept = self._kept(entries)
+        best = before.best
+        if top1 is not None and (best is None or best.top1 is None or top1 > best.top1):
+            best = Checkpoint(f"{name}-best.ckpt", epoch, step, top1)
+            write_atomically(self.folder / best.file, lambda file: _link_or_copy(path, file))
+        self.manifest = Manifest(before.model, before.class_names, kept, best, state)
+        write_json(self.folder / MANIFEST, asdict(self.manifest))
+        gone = {c.file for c in entries} - {c.file for c in kept} | ({before.state} - {state, ""})
+        for file in gone:
+            (self.folder / file).unlink(missing_ok=True)
+        return path
+
+    def _kept(self, entries: list[Checkpoint]) -> list[Checkpoint]:
+        """The newest, or the best validated ones; the last epoch always stays."""
+        last = entries[-1]
+        if self.train.ckpt_save_policy == "latest_k":
+            return entries[-self.train.keep_checkpoint_max :]
+        scored = [c for c in entries if c.top1 is not None]
+        ranked = sorted(scored, key=lambda c: (c.top1 or 0.0, c.epoch), reverse=True)[: self.train.keep_checkpoint_max]
+        return [c for c in entries if c in ranked or c is last]
+
+
+def state_of(step_cell: nn.Cell) -> dict[str, Any]:
+    """Everything that the next step depends on, by name: weights, optimizer, loss scale."""
+    return {
+        name: value
+        for name, value in step_cell.parameters_dict().items()
+        if not any(part in name for part in NOT_STATE)
+    }
+
+
+def find_state(path: str) -> tuple[Path, Checkpoint]:
+    """State file and epoch of the run that `path` (its folder, or its newest checkpoint) belongs to."""
+    given = Path(path).expanduser().resolve()
+    folder = given if given.is_dir() else given.parent
+    manifest = Manifest.read(folder)
+    if manifest is None or not manifest.state:
+        raise CheckpointError(
+            f"{path}: no {MANIFEST} with a training state there; pass the run folder of a started run"
+        )
+    newest = manifest.checkpoints[-1]
+    if given.is_file() and given.name not in (newest.file, manifest.state):
+        raise CheckpointError(
+            f"{path}: only the newest epoch can be resumed, {folder / newest.file}; to start anew from these weights "
+            "drop --resume_opt"
+        )
+    return folder / manifest.state, newest
+
+
+def restore_state(step_cell: nn.Cell, state: Path) -> None:
+    """Put a saved training state back; CheckpointError lists what differs from this recipe's state."""
+    saved = read_entries(str(state))
+    own = state_of(step_cell)
+    differing = sorted(set(own) ^ set(saved)) or sorted(
+        name for name in own if tuple(own[name].shape) != tuple(saved[name].shape)
+    )
+    if differing:
+        raise CheckpointError(
+            f"{state}: was written by another recipe, {len(differing)} entries differ ({', '.join(differing[:3])}); "
+            "resume with the config.yaml of its folder"
+        )
+    for name, parameter in own.items():
+        parameter.set_data(ms.Tensor(np.array(saved[name])))
+
+
+def _save(parameters: Mapping[str, Any], path: Path) -> None:
+    with muted_logging():
+        ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)

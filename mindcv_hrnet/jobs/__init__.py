@@ -1,0 +1,1 @@
+"""What a user asks for, one file each. Imports every room below; nothing but the command line imports jobs."""

@@ -1,0 +1,92 @@
+"""The export job: a deployment file in evaluation mode, proven equal to the network after a reload."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from mindcv_hrnet.data.sources.split import class_names_of
+from mindcv_hrnet.deploy.mindir import Metadata, load_mindir, write_mindir
+from mindcv_hrnet.engine.load import weights_of
+from mindcv_hrnet.engine.run_folder import Manifest
+from mindcv_hrnet.engine.start import start
+from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.models import HALF, create_model, set_precision
+from mindcv_hrnet.recipe.config import Config
+from mindcv_hrnet.runtime.files import make_folder, write_atomically
+from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# float32 kernels may add in another order after the reload; half precision rounds each time
+TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2, "auto": 2e-2}
+
+
+def export(config: Config) -> Path:
+    """Write `ckpt_path` as MINDIR and prove that the file computes what the network computes."""
+    start(config.system)
+    path = weights_of(config.model)
+    config = config.override(ckpt_path=path)
+    parameters = read_checkpoint(path)
+    num_classes = config.model.num_classes or count_classes(parameters, path)
+    network = create_model(config.model.model, num_classes, config.model.in_channels)
+    fit_weights(network, parameters, path)
+    set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
+    network.set_train(False)
+
+    metadata = Metadata.of(config, find_class_names(config, num_classes))
+    target = target_file(config)
+    make_folder(target.parent)
+    difference = 0.0
+
+    def write(temporary: Path) -> None:
+        nonlocal difference
+        write_mindir(network, metadata, config.export.export_batch_size, temporary)
+        difference = compare(network, temporary, metadata, config.export.export_batch_size)
+        if not difference <= TOLERANCE[config.model.val_amp_level]:
+            raise RunError(
+                f"{target}: the exported graph differs from the network by {difference:.1e}; nothing was kept"
+            )
+
+    write_atomically(target, write)
+    batch = config.export.export_batch_size or "any"
+    size = config.augmentation.image_resize
+    logger.info("input (%s, %d, %d, %d), %d classes", batch, metadata.in_channels, size, size, num_classes)
+    logger.info("reloaded and compared with the network: largest relative difference %.1e", difference)
+    print(target, flush=True)
+    return target
+
+
+def target_file(config: Config) -> Path:
+    """The file to write, by default beside the checkpoint; the suffix is added where it is missing."""
+    name = config.export.file_name or str(Path(config.model.ckpt_path).with_name(config.model.model))
+    return Path(name if name.endswith(".mindir") else f"{name}.mindir")
+
+
+def find_class_names(config: Config, num_classes: int) -> list[str]:
+    """Names from the run folder of the checkpoint, else from the training split; empty where neither is there."""
+    manifest = Manifest.read(Path(config.model.ckpt_path).expanduser().resolve().parent)
+    data = config.data
+    names = manifest.class_names if manifest else class_names_of(data.data_dir, data.train_split, data.dataset) or ()
+    if not names:
+        logger.warning("no class names: the checkpoint has no manifest.json beside it and data_dir no training split")
+    elif len(names) != num_classes:
+        raise CheckpointError(
+            f"{config.model.ckpt_path}: has {num_classes} classes, but {len(names)} class names were found; "
+            "pass the data_dir that it was trained on"
+        )
+    return list(names)
+
+
+def compare(network: nn.Cell, path: Path, metadata: Metadata, batch_size: int) -> float:
+    """Largest difference between the reloaded file and `network`, relative to the largest logit."""
+    graph, _ = load_mindir(path, batch_size)
+    generator = np.random.default_rng(0)
+    worst = 0.0
+    for batch in (batch_size,) if batch_size else (1, 3):
+        shape = (batch, metadata.in_channels, metadata.image_resize, metadata.image_resize)
+        images = Tensor(generator.standard_normal(shape, dtype=np.float32))
+        ours, theirs = network(images).asnumpy(), graph(images).asnumpy()
+        worst = max(worst, float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6)))
+    return worst

@@ -1,0 +1,1 @@
+"""YAML and command line -> `Config`, typed and checked. Imports no MindSpore; below it are models, weights, runtime."""

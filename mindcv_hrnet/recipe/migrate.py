@@ -1,0 +1,81 @@
+"""Keys and values of earlier MindCV recipes: translated where the meaning is the same, or refused."""
+
+from typing import Any
+
+from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.recipe.schema import convert
+
+# old key: today's
+RENAMED = {
+    "use_ema": "ema",
+    "use_clip_grad": "clip_grad",
+    "data_url": "data_dir",
+    "train_url": "ckpt_save_dir",
+    "smooth_factor": "label_smoothing",
+}
+# old value of a key: today's
+RENAMED_VALUES = {
+    ("mixup", None): 0.0,
+    ("cutmix", None): 0.0,
+    ("ckpt_save_policy", None): "latest_k",
+    ("scheduler", "polynomial"): "polynomial_decay",
+    ("scheduler", "exponential"): "exponential_decay",
+    ("scheduler", "warmup_cosine_decay"): "cosine_decay",
+    ("loss", "ce"): "CE",
+    ("loss", "bce"): "BCE",
+    ("loss", "jsd"): "JSD",
+}
+# old switch: (today's key, value for True, value for False)
+SWITCHES = {
+    "dynamic_loss_scale": ("loss_scale_type", "dynamic", "fixed"),
+    "filter_bias_and_bn": ("weight_decay_filter", "norm_and_bias", "disable"),
+}
+# old key: (the value that asks for what is done anyway, what to do instead of the other)
+GONE = {
+    "save_checkpoint": (True, "a run always keeps its last checkpoint; raise ckpt_save_interval for fewer"),
+    "enable_modelarts": (False, "copy the data to a local folder and pass data_dir and ckpt_save_dir"),
+    "ckpt_url": (False, "pass a local file as ckpt_path"),
+    "multi_data_url": (False, "pass one data_dir"),
+    "pretrain_url": (False, "pass a local file as ckpt_path"),
+    "use_obs": (False, "copy the data to a local folder and pass data_dir"),
+}
+NOTHING = ("", "none", "null")
+
+
+def translate(layer: dict[str, Any], origin: str) -> dict[str, Any]:
+    """A layer of settings with today's keys and values. Raises ConfigError for a key that is gone or given twice."""
+    result: dict[str, Any] = {}
+    for old, value in layer.items():
+        given = value[0] if isinstance(value, list) and len(value) == 1 else value
+        nothing = given is None or str(given).lower() in NOTHING
+        key = RENAMED.get(old, old)
+        if old in GONE:
+            harmless, instead = GONE[old]
+            if nothing or _means(given, harmless):
+                continue
+            raise ConfigError(f"{origin}: {old}: is no longer there; {instead}")
+        if old in SWITCHES:
+            key, yes, no = SWITCHES[old]
+            if not (_means(given, True) or _means(given, False)):
+                raise ConfigError(f"{origin}: {old}: {given!r} is not True/False")
+            value = yes if _means(given, True) else no
+        elif nothing or isinstance(given, str):
+            value = RENAMED_VALUES.get((key, None if nothing else given), value)
+        if key != old and layer.get(key) == value:
+            continue
+        if (key != old and key in layer) or key in result:
+            raise ConfigError(f"{origin}: '{old}' is the old name of '{key}', and both are given; drop one")
+        result[key] = value
+    return result
+
+
+def _means(given: Any, switch: bool) -> bool:
+    try:
+        return bool(convert(given, bool) == switch)
+    except ValueError:
+        return False
+
+
+def old_names() -> list[str]:
+    """Every key that is understood, but no longer a key."""
+    return [*RENAMED, *SWITCHES, *GONE]

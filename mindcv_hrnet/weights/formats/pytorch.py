@@ -1,0 +1,253 @@
+"""PyTorch's .pth files without PyTorch: the zip format of today, and the legacy one of the official HRNet weights."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from mindcv_hrnet.weights.formats.half import widen_bfloat16
+from mindcv_hrnet.weights.formats.pickle import Refused, read_pickle
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+LEGACY_PROTOCOL = 1001
+
+STORAGES = {
+    **{"DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bf16"},
+    **{"LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1"},
+    **{"ByteStorage": "u1", "BoolStorage": "?"},
+}
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys under which training scripts keep the weights. Like timm, the averaged ones are taken where both are there."""
+
+
+class _Storage(NamedTuple):
+    key: str
+    kind: str
+    numel: int
+    start: int = 0
+
+
+class _Tensor(NamedTuple):
+    """A tensor as the pickle describes it; its values come from a storage elsewhere in the file."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _tensor(arguments: tuple[Any, ...]) -> _Tensor:
+    storage, offset, shape, strides = arguments[:4]
+    sizes = (offset, *shape, *strides)
+    if (
+        not isinstance(storage, _Storage)
+        or len(shape) != len(strides)
+        or not all(type(n) is int and n >= 0 for n in sizes)
+    ):
+        raise ValueError("a tensor is described wrongly")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    return dict(arguments[0]) if arguments else {}
+
+
+def _nothing(_: tuple[Any, ...]) -> dict[Any, Any]:
+    """A value that has no part in the weights, such as a NumPy scalar beside them: an empty container in its place."""
+    return {}
+
+
+CONSTRUCTORS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
+    "collections OrderedDict": _ordered_dict,
+    "collections defaultdict": lambda _: {},
+    "builtins set": lambda arguments: set(*arguments),
+    "torch Size": lambda arguments: tuple(*arguments),
+    "torch device": _nothing,
+    "torch._utils _rebuild_tensor": _tensor,
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": lambda arguments: arguments[0],
+    # What training scripts keep beside the weights: options and scores
+    "argparse Namespace": _nothing,
+    "numpy dtype": _nothing,
+    "numpy.core.multiarray scalar": _nothing,
+    "numpy._core.multiarray scalar": _nothing,
+    "_codecs encode": _nothing,
+    **{f"torch {name}": (lambda _, name=name: name) for name in STORAGES},  # type: ignore[misc]
+}
+
+
+def read_zip(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """(name -> array, remarks) of a file that `torch.save` wrote since version 1.6."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise ValueError("its zip directory is missing, as when the end of the file is cut off") from None
+    with archive:
+        pickles = [name for name in archive.namelist() if name.split("/")[1:] == ["data.pkl"]]
+        if len(pickles) != 1:
+            raise ValueError("a zip file, but not one that torch.save wrote: it holds no data.pkl")
+        folder = pickles[0].removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ValueError("written on a big-endian machine")
+
+        def storage(wanted: _Storage) -> bytes:
+            info = archive.getinfo(f"{folder}data/{wanted.key}")
+            if info.file_size != wanted.numel * _item_size(wanted.kind) or info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(
+                    f"the storage {wanted.key} has {info.file_size} bytes, which is not what its tensor needs"
+                )
+            return archive.read(info)
+
+        if archive.getinfo(pickles[0]).file_size > path.stat().st_size:
+            raise ValueError("its pickle is larger than the file")
+        content = read_pickle(io.BytesIO(archive.read(pickles[0])), CONSTRUCTORS, _storage_of)
+        return _arrays(content, storage)
+
+
+def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """(name -> array, remarks) of a file that `torch.save` wrote before version 1.6."""
+    with open(path, "rb") as stream:
+        if read_pickle(stream, CONSTRUCTORS) != LEGACY_MAGIC:
+            raise ValueError("a pickle, but not one that torch.save wrote")
+        if read_pickle(stream, CONSTRUCTORS) != LEGACY_PROTOCOL:
+            raise ValueError("a PyTorch file of an unknown protocol")
+        if not read_pickle(stream, CONSTRUCTORS).get("little_endian", True):
+            raise ValueError("written on a big-endian machine")
+        content = read_pickle(stream, CONSTRUCTORS, _storage_of)
+        keys = read_pickle(stream, CONSTRUCTORS)
+        kinds = {tensor.storage.key: tensor.storage.kind for tensor in _tensors(content)}
+        values = {}
+        for key in keys:
+            (count,) = struct.unpack("<q", _exactly(stream, 8))
+            # A storage that no tensor of interest lies in has no kind here; a float's size is the likely one
+            values[key] = _exactly(stream, count * _item_size(kinds.get(key, "f4")))
+    return _arrays(content, lambda wanted: values[wanted.key])
+
+
+def _storage_of(identity: Any) -> _Storage:
+    if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
+        raise Refused("holds a whole network with its source code; save its state_dict() instead")
+    _, kind, key, _, numel, *view = identity
+    name = kind.name.removeprefix("torch ") if hasattr(kind, "name") else ""
+    if name not in STORAGES or type(numel) is not int or numel < 0:
+        raise ValueError(f"a storage of unknown type {name!r}")
+    if view and view[0] is not None:
+        _, start, size = view[0]
+        return _Storage(str(key), STORAGES[name], int(size), int(start))
+    return _Storage(str(key), STORAGES[name], numel)
+
+
+def _item_size(kind: str) -> int:
+    return 2 if kind == "bf16" else np.dtype(kind).itemsize
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    if not 0 <= count <= os.fstat(stream.fileno()).st_size - stream.tell():
+        raise ValueError("it ends too early")
+    return stream.read(count)
+
+
+def _tensors(content: Any) -> list[_Tensor]:
+    """Every tensor in a nested value; an explicit stack, because a file may nest deeper than Python may."""
+    found, waiting, seen = [], [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, _Tensor):
+            found.append(value)
+        elif isinstance(value, (dict, list, tuple, set)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    return found
+
+
+def _arrays(content: Any, storage: Callable[[_Storage], bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+    state, remarks = _unwrap(content)
+    cache: dict[tuple[str, str], np.ndarray] = {}
+    arrays = {}
+    for name, tensor in state.items():
+        key = tensor.storage.key, tensor.storage.kind
+        if key not in cache:
+            data = storage(tensor.storage)
+            cache[key] = np.frombuffer(data, "<u2" if tensor.storage.kind == "bf16" else f"<{tensor.storage.kind}")
+        flat = cache[key][tensor.storage.start :]
+        steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
+        if 0 not in tensor.shape and tensor.offset + steps >= len(flat):
+            raise ValueError(f"{name} reaches beyond its storage")
+        view = np.lib.stride_tricks.as_strided(
+            flat[tensor.offset :], tensor.shape, [stride * flat.itemsize for stride in tensor.strides], writeable=False
+        )
+        arrays[name] = widen_bfloat16(view) if tensor.storage.kind == "bf16" else view
+    return arrays, remarks
+
+
+def _unwrap(content: Any) -> tuple[dict[str, _Tensor], list[str]]:
+    """The mapping that holds the tensors, and where it was found."""
+
+    def is_state(value: Any) -> bool:
+        return isinstance(value, dict) and any(isinstance(item, _Tensor) for item in value.values())
+
+    remarks = []
+    if isinstance(content, dict):
+        inside = [key for key in WRAPPERS if is_state(content.get(key))]
+        if inside:
+            others = [str(key) for key in content if key != inside[0]]
+            remarks.append(f"taken from {inside[0]!r}" + (f", leaving {', '.join(others)}" if others else ""))
+            content = content[inside[0]]
+    if not is_state(content):
+        found = f"but {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else "and no names at all"
+        raise Refused(f"holds no tensors by name, nor such under {', '.join(WRAPPERS)}, {found}; save a state_dict()")
+    strangers = [str(name) for name, value in content.items() if not isinstance(value, _Tensor)]
+    if strangers:
+        remarks.append(f"{len(strangers)} entries that are no tensors left out ({', '.join(strangers[:3])})")
+    return {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}, remarks
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def write_zip(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write a state dict as `torch.save` does; `torch.load(..., weights_only=True)` reads it. float32 and int64."""
+    assert sys.byteorder == "little"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+
+        def add(name: str, data: bytes) -> None:
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)  # with a fixed date: same weights, same bytes
+
+        add("data.pkl", _pickled(arrays))
+        add("byteorder", b"little")
+        for number, array in enumerate(arrays.values()):
+            add(f"data/{number}", np.ascontiguousarray(array).tobytes())
+        add("version", b"3\n")
+
+
+def _pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """OrderedDict of tensors, as opcodes of protocol 2."""
+    kinds = {np.dtype("f4"): "FloatStorage", np.dtype("i8"): "LongStorage"}
+    empty_dict = b"ccollections\nOrderedDict\n)R"
+    out = [b"\x80\x02", empty_dict, b"("]
+    for number, (name, array) in enumerate(arrays.items()):
+        strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+        out += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n(("]
+        out += [_text("storage"), f"ctorch\n{kinds[array.dtype]}\n".encode(), _text(str(number)), _text("cpu")]
+        out += [_number(array.size), b"tQ", _number(0)]
+        out += [b"(", *map(_number, array.shape), b"t(", *map(_number, strides), b"t\x89", empty_dict, b"tR"]
+    return b"".join([*out, b"u."])
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return b"X" + struct.pack("<I", len(data)) + data
+
+
+def _number(number: int) -> bytes:
+    return b"J" + struct.pack("<i", number)

@@ -1,0 +1,45 @@
+"""Weights by MindCV's names -> a file of the kind that its suffix says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.runtime.files import write_atomically
+from mindcv_hrnet.weights.formats.mindspore import write_ckpt
+from mindcv_hrnet.weights.formats.pytorch import write_zip
+from mindcv_hrnet.weights.formats.safetensors import write_safetensors
+from mindcv_hrnet.weights.naming import to_pytorch
+
+KINDS = {
+    ".ckpt": "MindSpore checkpoint",
+    ".pth": "PyTorch file (zip)",
+    ".pt": "PyTorch file (zip)",
+    ".tar": "PyTorch file (zip)",
+    ".safetensors": "safetensors file",
+}
+NAMES = ("mindcv", "pytorch")
+
+
+def default_names(path: Path) -> str:
+    """Whose names a file of this kind has unless asked otherwise: safetensors files of HRNets are timm's."""
+    if path.suffix not in KINDS:
+        raise UserError(f"{path}: the suffix says what to write; choices: {', '.join(KINDS)}")
+    return "mindcv" if path.suffix == ".ckpt" else "pytorch"
+
+
+def write_weights(arrays: Mapping[str, np.ndarray], path: Path, names: str = "") -> dict[str, np.ndarray]:
+    """Write the weights atomically, and return them by the names that they have in the file."""
+    names = names or default_names(path)
+    named = to_pytorch(arrays) if names == "pytorch" else dict(arrays)
+    if path.suffix == ".ckpt":
+        write_atomically(path, lambda file: write_ckpt(named, file))
+    elif path.suffix == ".safetensors":
+        metadata = {"format": "pt" if names == "pytorch" else "np"}
+        write_atomically(path, lambda file: write_safetensors(named, file, metadata))
+    else:
+        write_atomically(path, lambda file: write_zip(named, file))
+    return named

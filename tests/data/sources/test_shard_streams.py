@@ -1,0 +1,66 @@
+"""Tars and MindRecord files give the batches of the folder, for any number of workers and of ranks."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from mindspore.mindrecord import FileWriter
+from packing import images_of, pack
+
+from mindcv_hrnet.data.loader import TrainLoader
+from mindcv_hrnet.data.sources.shards import Shards
+from mindcv_hrnet.data.sources.split import ImageFolder, open_split
+
+RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
+
+
+@pytest.fixture(params=["tar", "mindrecord"])
+def sources(request, folder, tmp_path):
+    """(folder, the same images in shards)."""
+    root, shards = folder({"a": 9, "b": 8}), tmp_path / "shards" / "train"
+    shards.mkdir(parents=True)
+    for label, name in enumerate("ab"):
+        if request.param == "tar":
+            pack(shards / f"{name}.tar", images_of(root / name))
+        else:
+            writer = FileWriter(str(shards / f"{name}.mindrecord"))
+            writer.add_schema({"image": {"type": "bytes"}, "label": {"type": "int32"}})
+            writer.write_raw_data([{"image": data, "label": label} for _, data in images_of(root / name)])
+            writer.commit()
+    (shards / "classes.txt").write_text("a\nb\n")
+    packed = open_split(str(tmp_path / "shards"), "train")
+    assert isinstance(packed, Shards)
+    return ImageFolder(root), packed
+
+
+def digest(parts):
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
+
+def test_workers_change_nothing(sources, sections, cores):
+    def batches(source, workers):
+        loader = TrainLoader(source, *sections(num_parallel_workers=workers, **RECIPE), seed=5)
+        try:
+            return [digest(batch) for epoch in range(2) for batch in loader.batches(epoch)]
+        finally:
+            loader.close()
+
+    plain, packed = sources
+    one = batches(plain, 1)
+    assert len(set(one)) == 8 and all(batches(packed, workers) == one for workers in (1, 2, 5))
+
+
+def test_ranks_change_nothing(sources, sections):
+    def images(source, size):
+        seen = []
+        for rank in range(size):
+            loader = TrainLoader(source, *sections(batch_size=8 // size, **RECIPE), seed=5, rank=rank, size=size)
+            for step, batch in enumerate(loader.batches(1)):
+                rows = zip(batch.images, batch.labels, batch.erase, strict=True)
+                seen.extend((step, digest(row)) for row in rows)
+            loader.close()
+        return sorted(seen)
+
+    plain, packed = sources
+    one = images(plain, 1)
+    assert len(one) == 16 and all(images(packed, size) == one for size in (1, 2, 4, 8))

@@ -1,0 +1,246 @@
+"""What a recipe does, as values to compare: each function takes a Config and runs the code that a job runs.
+
+A network of two layers and a bottleneck stands in for HRNet where the network itself is not in question.
+"""
+
+import csv
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from mindcv_hrnet import models
+from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
+from mindcv_hrnet.engine.schedules import build_schedule
+from mindcv_hrnet.engine.start import start
+from mindcv_hrnet.jobs import export as exporting
+from mindcv_hrnet.jobs import train as training
+from mindcv_hrnet.jobs import validate as evaluation
+from mindcv_hrnet.models.hrnet import Bottleneck
+from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
+from mindcv_hrnet.runtime.distributed import Cluster
+
+
+class Sketch(nn.Cell):
+    """A stem, a residual block and a classifier, with an HRNet's names."""
+
+    def __init__(self, num_classes, in_channels, drop_rate=0.0, drop_path_rate=0.0):
+        super().__init__()
+        self.conv1 = Conv2d(in_channels, 4, stride=2)
+        self.bn1 = BatchNorm(4)
+        self.layer1 = nn.SequentialCell(Bottleneck(4, 4, drop_path_rate))
+        self.pool = GlobalMean()
+        self.dropout = nn.Dropout(p=drop_rate)
+        self.classifier = Dense(4, num_classes)
+
+    def construct(self, images):
+        return self.classifier(self.dropout(self.pool(self.layer1(self.bn1(self.conv1(images))))))
+
+
+@contextmanager
+def sketched():
+    """The jobs build a Sketch, from the same random numbers each time."""
+
+    def create(name, num_classes, in_channels, **rates):
+        ms.set_seed(0)
+        return Sketch(num_classes, in_channels, **rates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for job in (training, evaluation, exporting):
+            patch.setattr(job, "create_model", create)
+        yield
+
+
+@contextmanager
+def told():
+    """The lines that the package logs meanwhile, without what differs from run to run."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(re.sub(r"/\S+/|  \d+ images/s.*|[\d.]+ s$", "", record.getMessage()))
+    logger = logging.getLogger("mindcv_hrnet")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def elsewhere():
+    """A fresh folder to stand in."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield Path(folder).resolve()
+        finally:
+            os.chdir(before)
+
+
+def frozen(arrays):
+    """Arrays by name, or in a row, as something that compares: shape and bytes of each."""
+    items = arrays.items() if isinstance(arrays, dict) else enumerate(arrays)
+    return {name: (array.shape, array.tobytes()) for name, array in items}
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def train_loader(config):
+    config, source, _ = training.open_data(config)
+    loader = TrainLoader(
+        source, config.data, config.augmentation, config.system.seed, in_channels=config.model.in_channels
+    )
+    return config, loader
+
+
+def training_batches(config):
+    """All batches of two epochs."""
+    _, loader = train_loader(config)
+    with closing(loader):
+        return [frozen(batch) for epoch in range(2) for batch in loader.batches(epoch)]
+
+
+def device_batch(config):
+    """The first batch as the network sees it."""
+    config, loader = train_loader(config)
+    with closing(loader):
+        batch = [ms.Tensor(array) for array in next(loader.batches(0))]
+    return frozen([tensor.asnumpy() for tensor in training.build_preprocess(config)(*batch)])
+
+
+def validation_batches(config):
+    source = evaluation.open_validation(config)
+    with closing(EvalLoader(source, config.data, config.augmentation, in_channels=config.model.in_channels)) as loader:
+        return [frozen(batch) for batch in loader]
+
+
+def decoding_threads(config):
+    """How many threads are at work once a batch is there."""
+    before = set(threading.enumerate())
+    _, loader = train_loader(config)
+    with closing(loader):
+        next(loader.batches(0))
+        return len(set(threading.enumerate()) - before)
+
+
+def classes(config):
+    config, source, _ = training.open_data(config)
+    return config.model.num_classes, source.class_names
+
+
+def fetched(config):
+    """Files of the data folder after the data set is opened."""
+    with elsewhere() as folder:
+        training.open_data(config)
+        return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def weights_of(parameters):
+    return frozen({name: parameter.asnumpy() for name, parameter in parameters.items()})
+
+
+# --- network, schedule, updates ------------------------------------------------------------------------------------
+
+
+def network_shapes(config):
+    """Names and shapes of the real network's parameters."""
+    network = models.create_model(config.model.model, 5, config.model.in_channels)
+    return {parameter.name: parameter.shape for parameter in network.get_parameters()}
+
+
+def schedule(config):
+    return frozen([build_schedule(config.scheduler, config.train.epoch_size, 5)])
+
+
+def steps(config, cluster=None):
+    """Losses, counts, weights, and weights to save after an epoch of training steps."""
+    start(config.system)
+    config, loader = train_loader(config)
+    rates = np.full(20, config.scheduler.lr, np.float32)
+    with closing(loader), sketched():
+        network, step = training.build_step(config, rates, cluster or Cluster())
+        losses = [float(step(*map(ms.Tensor, batch))) for batch in loader.batches(0)]
+    # bytes, as a loss that is no number is unequal to itself
+    return (
+        np.array(losses).tobytes(),
+        str(step.take_totals()),
+        weights_of(network.parameters_dict()),
+        weights_of(step.weights()),
+    )
+
+
+def steps_of_two_ranks(config):
+    """As `steps`, of a rank whose peer has the same images: sums over both are twice its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops, "AllReduce", lambda: lambda tensor: tensor * 2)
+        patch.setattr(nn, "DistributedGradReducer", lambda parameters: nn.Identity())
+        return steps(config, Cluster(size=2))
+
+
+def starting_weights(config):
+    with sketched():
+        network, _ = training.build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
+    return weights_of(network.parameters_dict())
+
+
+def cells_computed_again(config):
+    """Which cells the backward pass computes again, and whose statistics the step moves."""
+    with sketched():
+        network, step = training.build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
+    flagged = [name for name, cell in network.cells_and_names() if "output_recompute" in cell.get_flags()]
+    return flagged, step.statistics and len(step.statistics.statistics)
+
+
+# --- whole jobs ----------------------------------------------------------------------------------------------------
+
+
+def connection(config):
+    """Who this process is after `connect`, whether cells are compiled then, and what was said."""
+    with told() as lines:
+        cluster = start(config.system)
+    cell = GlobalMean()
+    cell(ms.Tensor(np.ones((1, 1, 2, 2)), ms.float32))
+    return cluster, bool(cell.compile_cache), lines
+
+
+def run(config):
+    """Files, metrics without times, log lines and newest weights of a training run."""
+    with elsewhere() as folder, sketched(), told() as lines:
+        place = training.train(config)
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        with open(place / "metrics.csv", newline="") as file:
+            rows = [
+                {key: row[key] for key in row if key not in ("seconds", "images_per_second")}
+                for row in csv.DictReader(file)
+            ]
+        newest = max(place.glob("*-state-*"))
+        return place.relative_to(folder), files, rows, lines, newest.read_bytes()
+
+
+def validation(config):
+    """Counts and loss of the validation job."""
+    with sketched():
+        result = evaluation.validate(config)
+    return result.count, result.correct1, result.loss
+
+
+def exported(config):
+    """Name and input shape of the exported file."""
+    with elsewhere(), sketched():
+        shutil.copytree(config.model.ckpt_path, "trained")
+        path = exporting.export(config.override(ckpt_path="trained"))
+        placeholder = ms.load_mindir(str(path)).graph.input[0]
+        return path.name, list(placeholder.tensor[0].dims)

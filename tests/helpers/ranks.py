@@ -1,0 +1,68 @@
+"""Started by mpirun or msrun from the tests: what only a job of several ranks can show. Prints one line per rank.
+
+ranks.py linear|accumulated|synced [no-sync]
+"""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+
+def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
+    """Steps of a small network on this rank's share of fixed batches of 8, with everything that must agree on ranks.
+
+    linear: a classifier without batch norm, clipped. accumulated: the same in halves of a batch, with a moving average.
+    synced: an HRNet of some thousand parameters with synchronised batch norm.
+    """
+    from mindspore import Tensor, nn
+
+    from mindcv_hrnet.engine.losses import build_loss
+    from mindcv_hrnet.engine.optimizers import build_optimizer
+    from mindcv_hrnet.engine.preprocess import Preprocess
+    from mindcv_hrnet.engine.step import TrainStep
+    from mindcv_hrnet.models import HRNet, Spec, synchronise
+    from mindcv_hrnet.recipe.keys import LossConfig, OptimizerConfig, TrainConfig
+    from mindcv_hrnet.runtime.distributed import connect
+
+    cluster = connect(distribute=True, device_target="CPU")
+    side, train = 8, TrainConfig(clip_grad=True, clip_value=0.2)
+    if kind == "synced":
+        side = 32
+        spec = Spec(2, (1, 8), (1, 1, 1), 1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20)
+        network = HRNet(spec, 4)
+        if cluster.size > 1 and statistics == "sync":
+            synchronise(network, cluster.size)
+    else:
+        network = nn.SequentialCell(nn.Flatten(), nn.Dense(3 * 64, 4, weight_init="zeros", bias_init="zeros"))
+    if kind == "accumulated":
+        train = replace(train, gradient_accumulation_steps=2, ema=True, ema_decay=0.5)
+    config = OptimizerConfig(opt="momentum", weight_decay=0.0)
+    step = TrainStep(
+        network,
+        Preprocess((0.0,) * 3, (255.0,) * 3, side, 4),
+        build_loss(LossConfig()),
+        build_optimizer(network.trainable_params(), np.full(3, 0.1, np.float32), config),
+        cluster,
+        train,
+        LossConfig(),
+    )
+    step.set_train(True)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, side, side), dtype=np.uint8)
+    labels = np.arange(8, dtype=np.int32) % 4
+    halves = (slice(0, 4), slice(4, 8)) if kind == "accumulated" else (slice(0, 8),)
+    for _ in range(3):
+        for half in halves:
+            chosen = images[half][cluster.rank :: cluster.size], labels[half][cluster.rank :: cluster.size]
+            count = len(chosen[1])
+            boxes = np.zeros((count, 4), np.int32), np.zeros((count, 5), np.float32)
+            step(*map(Tensor, chosen), *map(Tensor, boxes))
+    values = np.concatenate([p.asnumpy().ravel() for p in step.weights().values()])
+    return {"rank": cluster.rank, "size": cluster.size, "values": values[::17].tolist()}
+
+
+if __name__ == "__main__":
+    from mindcv_hrnet.cli import guarded
+
+    sys.exit(guarded(lambda: print("RESULT " + json.dumps(train_steps(*sys.argv[1:])), flush=True)))
