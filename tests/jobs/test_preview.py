@@ -33,7 +33,7 @@ def recipe(tmp_path):
 def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch, caplog):
     grids = []
     # the device of a process is chosen once, and earlier tests have used it
-    monkeypatch.setattr(module, "connect", lambda system: None)
+    monkeypatch.setattr(module, "start", lambda system: None)
     monkeypatch.setattr(module, "_draw", lambda grid: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
     with caplog.at_level(logging.INFO):
         # a recipe for other classes is previewed as well

@@ -333,7 +333,10 @@ def test_help_lists_each_key_under_its_section(monkeypatch, capsys):
             assert f"default {item.default!r})" in text
 
 
-@pytest.mark.parametrize("module", ["config", "options", "errors", "files", "cluster", "cli", "models.specs"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "recipe.config", "errors", "runtime.files", "runtime.distributed", "cli", "models.variants", "weights"],
+)
 def test_import_stays_without_mindspore(module):
     code = f"import sys, mindcv_hrnet.{module}; sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -343,7 +346,7 @@ def test_import_stays_without_mindspore(module):
 WITHOUT_READER = {
     "file_format": "has one choice",
 }
-# What sections are called where they are read: `config.lr` in `scheduler.py`, `a.re_prob`, `self.train.clip_grad`
+# What sections are called where they are read: `config.lr` in `schedules.py`, `a.re_prob`, `self.train.clip_grad`
 SECTION_ALIASES = {*SECTIONS, "config", "a", "loss_config"}
 
 

@@ -66,9 +66,9 @@ def test_every_image_operation_is_within_a_level():
 
 
 def test_every_setting_of_every_policy_has_its_row():
-    from mindcv_hrnet.data import auto_augment, policies
+    from mindcv_hrnet.data.augment import operations, policies
 
-    declared = {"randaug": dict.fromkeys(auto_augment.SETTINGS) | auto_augment.DEFAULTS, **policies.DEFAULTS}
+    declared = {"randaug": dict.fromkeys(operations.SETTINGS) | operations.DEFAULTS, **policies.DEFAULTS}
     # said in words: no table of weights unless asked for, a depth drawn anew
     worded = {("randaug", "w"): "none", ("augmix", "d"): "1 to 3, drawn for each chain"}
     expected = [
