@@ -22,6 +22,7 @@ try:
     from mindcv_hrnet.recipe.config import Config, parse_config
     from mindcv_hrnet.recipe.schema import Parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
+    from mindcv_hrnet.runtime.files import expand_home
 except ModuleNotFoundError as error:  # a user's shell without the environment
     sys.exit(MISSING.format(error.name))
 
@@ -112,7 +113,7 @@ def scratch_folder() -> Iterator[None]:
 
 def absolute(path: str) -> str:
     """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
-    return os.path.abspath(Path(path).expanduser()) if path else ""
+    return os.path.abspath(expand_home(path)) if path else ""
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -3,6 +3,9 @@
 Every other exception is a defect of this package and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """Something the user can mend: what was asked for, unless a kind below says otherwise.
@@ -35,3 +38,16 @@ class RunError(UserError):
     """The run itself cannot go on: no device, disk full, loss not finite, export that differs."""
 
     exit_code = 5
+
+
+def closest_name(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """The one of `names` that looks most like `name`; empty when none is as like as `cutoff`. Case does not count."""
+    known = {each.lower(): each for each in names}
+    matches = difflib.get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
+    return known[matches[0]] if matches else ""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What a message says of a mistyped name: `" (nearest: 'x')"`, or nothing when no name is close."""
+    found = closest_name(name, names)
+    return f" (nearest: '{found}')" if found else ""

@@ -218,6 +218,11 @@ def test_absolute(monkeypatch, tmp_path):
     assert with_absolute_paths(config).scheduler == config.scheduler
 
 
+def test_a_home_of_nobody_is_a_user_error(capsys):
+    assert run_job("validate", ["--data_dir", "~nosuchuser/x"]) == 2
+    assert capsys.readouterr().err.startswith("error: ~nosuchuser/x: ")
+
+
 def test_scratch_folder_goes_away_after_an_error():
     before = Path.cwd()
     with pytest.raises(ZeroDivisionError), scratch_folder():

@@ -24,7 +24,7 @@ from mindspore import nn
 
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.keys import TrainConfig
-from mindcv_hrnet.runtime.files import make_folder, muted_logging, write_atomically, write_json
+from mindcv_hrnet.runtime.files import expand_home, make_folder, muted_logging, write_atomically, write_json
 from mindcv_hrnet.weights import read_entries
 
 MANIFEST = "manifest.json"
@@ -127,7 +127,7 @@ def state_of(step_cell: nn.Cell) -> dict[str, Any]:
 
 def find_state(path: str) -> tuple[Path, Checkpoint]:
     """State file and epoch of the run that `path` (its folder, or its newest checkpoint) belongs to."""
-    given = Path(path).expanduser().resolve()
+    given = expand_home(path).resolve()
     folder = given if given.is_dir() else given.parent
     manifest = Manifest.read(folder)
     if manifest is None or not manifest.state:

@@ -14,7 +14,7 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.recipe.config import Config
-from mindcv_hrnet.runtime.files import make_folder, write_atomically
+from mindcv_hrnet.runtime.files import expand_home, make_folder, write_atomically
 from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def target_file(config: Config) -> Path:
 
 def find_class_names(config: Config, num_classes: int) -> list[str]:
     """Names from the run folder of the checkpoint, else from the training split; empty where neither is there."""
-    manifest = Manifest.read(Path(config.model.ckpt_path).expanduser().resolve().parent)
+    manifest = Manifest.read(expand_home(config.model.ckpt_path).resolve().parent)
     data = config.data
     names = manifest.class_names if manifest else class_names_of(data.data_dir, data.train_split, data.dataset) or ()
     if not names:

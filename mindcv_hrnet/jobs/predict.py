@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from mindspore import Tensor
@@ -13,6 +12,7 @@ from mindcv_hrnet.data.transforms import EvalTransform, interpolation
 from mindcv_hrnet.deploy.mindir import Metadata, load_mindir
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.runtime.distributed import connect
+from mindcv_hrnet.runtime.files import expand_home
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Prediction:
 def predict(model: str, images: Sequence[str], top: int = 5) -> list[Prediction]:
     """Classify `images` with the MINDIR file `model`."""
     connect()
-    graph, metadata = load_mindir(Path(model).expanduser())
+    graph, metadata = load_mindir(expand_home(model))
     names = metadata.class_names
     predictions = []
     for image in images:
@@ -54,7 +54,7 @@ def read_image(path: str, metadata: Metadata) -> np.ndarray:
     pixels = np.empty((channels, size, size), np.uint8)
     transform = EvalTransform(size, metadata.crop_pct, interpolation(metadata.interpolation).pillow)
     try:
-        transform(Path(path).expanduser().read_bytes(), pixels)
+        transform(expand_home(path).read_bytes(), pixels)
     except (UnreadableImage, OSError) as error:
         raise DataError(f"{path}: cannot be read as an image ({getattr(error, 'strerror', None) or error})") from None
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (metadata.mean, metadata.std))

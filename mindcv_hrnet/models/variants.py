@@ -5,12 +5,11 @@ Paper: Deep High-Resolution Representation Learning for Visual Recognition, arXi
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.errors import UserError, closest_name
 
 BRANCHES = (0, 1, 2, 3)
 """Indices of the branches after stage 4, from fine to coarse."""
@@ -122,7 +121,7 @@ def find_spec(name: str) -> Spec:
     """The row of the table, or an error that names the nearest one."""
     if name in VARIANTS:
         return VARIANTS[name]
-    near = difflib.get_close_matches(str(name).lower(), VARIANTS, n=1, cutoff=0.0)[0]
+    near = closest_name(str(name), VARIANTS, cutoff=0.0)
     raise UserError(f"unknown model {name!r}: did you mean {near!r}? Choices: {', '.join(VARIANTS)}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.errors import ConfigError, nearest
 from mindcv_hrnet.recipe.keys import (
     AugmentationConfig,
     DataConfig,
@@ -25,7 +25,8 @@ from mindcv_hrnet.recipe.keys import (
 )
 from mindcv_hrnet.recipe.migrate import old_names, translate
 from mindcv_hrnet.recipe.rules import contradiction
-from mindcv_hrnet.recipe.schema import annotations, build_parser, nearest, read_option, read_yaml
+from mindcv_hrnet.recipe.schema import annotations, build_parser, read_option, read_yaml
+from mindcv_hrnet.runtime.files import expand_home
 
 
 @dataclass(frozen=True)
@@ -115,4 +116,4 @@ def _assemble(values: dict[str, Any], origins: dict[str, str]) -> Config:
 
 def run_folder(config: Config) -> Path:
     """Absolute folder of the run."""
-    return Path(config.train.ckpt_save_dir).expanduser().resolve()
+    return expand_home(config.train.ckpt_save_dir).resolve()

@@ -6,19 +6,9 @@ Imports no MindSpore.
 from dataclasses import dataclass
 
 from mindcv_hrnet.models.stages import FREEZABLE
+from mindcv_hrnet.models.variants import VARIANTS
 from mindcv_hrnet.recipe.schema import option
 
-VARIANTS = (
-    "hrnet_w18_small",
-    "hrnet_w18_small_v2",
-    "hrnet_w18",
-    "hrnet_w30",
-    "hrnet_w32",
-    "hrnet_w40",
-    "hrnet_w44",
-    "hrnet_w48",
-    "hrnet_w64",
-)
 AMP_LEVELS = ("O0", "O1", "O2", "O3", "auto")
 AMP_LAYERS = {"O1": ("Conv2d", "Dense"), "O2": ("Conv2d", "Dense", "BatchNorm2d")}
 # What recipes of other networks name, and no HRNet has
@@ -112,7 +102,7 @@ class AugmentationConfig:
 class ModelConfig:
     """The network and the weights that it starts from."""
 
-    model: str = option("hrnet_w32", "network", choices=VARIANTS)
+    model: str = option("hrnet_w32", "network", choices=tuple(VARIANTS))
     num_classes: int | None = option(None, "classes; None: as many as the data set or the checkpoint has", low=1)
     in_channels: int = option(3, "image channels", choices=(1, 3))
     drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)

@@ -4,7 +4,6 @@ Knows nothing of HRNet: `config.py` declares the options, this module reads them
 """
 
 import argparse
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.errors import ConfigError, nearest
 
 LARGEST = 3.4e38  # of float32
 TRUE_WORDS = ("true", "yes", "on", "y", "t", "1")
@@ -38,13 +37,6 @@ def option(
     metadata: dict[str, Any] = {"help": help, "choices": choices}
     metadata["bounds"] = {"low": low, "high": high, "above": above, "below": below}
     return field(default=default, metadata=metadata)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`" (nearest: 'x')"`, or nothing when no name is close; case does not count."""
-    known = {each.lower(): each for each in names}
-    matches = difflib.get_close_matches(name.lower(), known, n=1)
-    return f" (nearest: '{known[matches[0]]}')" if matches else ""
 
 
 # --- types ---------------------------------------------------------------------------------------------------------

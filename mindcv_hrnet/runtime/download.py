@@ -1,6 +1,5 @@
 """One file from a web server, whole and checked: broken connections go on where they stopped."""
 
-import fcntl
 import hashlib
 import http.client
 import logging
@@ -8,8 +7,6 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,19 +64,11 @@ class _Cut(Exception):
     """The connection broke or could not be made; another one may succeed."""
 
 
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Hold the lock file; wait for whichever process holds it. Raises OSError."""
-    lock.touch()
-    with open(lock) as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def obtain(url: str, target: Path, checksum: Checksum | None) -> None:
     """Let `target` be the file at `url`, unless it is already. Without a checksum the file is taken as it is.
 
-    A broken-off download stays beside the target and goes on at the next call. One process at a time (`alone`).
+    A broken-off download stays beside the target and goes on at the next call. One process at a time
+    (`exclusive_lock`).
     Raises NotFetched, OSError.
     """
     if target.is_file():

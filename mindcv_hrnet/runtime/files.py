@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mindcv_hrnet.errors import RunError
+from mindcv_hrnet.errors import RunError, UserError
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with the home folder for a leading `~` or `~name`. Raises UserError where nobody has that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # what pathlib raises for it
+        raise UserError(f"{path}: '~' stands for no home folder here; write the path in full") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

@@ -17,10 +17,10 @@ from mindcv_hrnet.runtime.download import (
     Unreachable,
     WebPage,
     WrongContent,
-    alone,
     obtain,
 )
 from mindcv_hrnet.runtime.files import make_folder, reason_of
+from mindcv_hrnet.runtime.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def fetch(url: str) -> Path:
     # Two files of the same name at two addresses are two files
     target = folder / (name if digest else f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}")
     try:
-        with alone(folder / f".{target.name}.lock"):
+        with exclusive_lock(folder / f".{target.name}.lock"):
             obtain(address, target, Checksum("sha256", digest) if digest else None)
     except NotFetched as problem:
         raise CheckpointError(f"{url}: {problem}; {_REMEDIES[type(problem)]}") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mindcv_hrnet.errors import CheckpointError
-from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.runtime.files import expand_home, reason_of
 from mindcv_hrnet.weights.formats.mindspore import read_ckpt
 from mindcv_hrnet.weights.formats.pickle import Refused
 from mindcv_hrnet.weights.formats.pytorch import read_legacy, read_zip
@@ -84,7 +84,7 @@ def _read(path: str) -> tuple[str, dict[str, np.ndarray], list[str]]:
     """(kind, entries, remarks)."""
     if not path:
         raise CheckpointError("ckpt_path is empty; pass --ckpt_path FILE")
-    file = Path(path).expanduser()
+    file = expand_home(path)
     if not file.exists():
         raise CheckpointError(f"{path}: checkpoint not found; check the path")
     if file.is_dir():

@@ -11,9 +11,8 @@ import pytest
 from repository import ROOT
 
 from mindcv_hrnet.errors import ConfigError
-from mindcv_hrnet.models.variants import VARIANTS as SPECS
+from mindcv_hrnet.models.variants import VARIANTS
 from mindcv_hrnet.recipe.config import SECTIONS, Config, annotations, option_names, parse_config, run_folder
-from mindcv_hrnet.recipe.keys import VARIANTS
 from mindcv_hrnet.recipe.schema import accepts
 
 OPTIONS = {item.name: item for section in SECTIONS.values() for item in fields(section)}
@@ -85,10 +84,6 @@ def test_key_and_default_of_mindcv(key):
 def test_keys_are_flat_and_unique():
     assert len(option_names()) == len(set(option_names()))
     assert set(option_names()) - set(MINDCV) == EXTRA_KEYS
-
-
-def test_variants_are_those_of_the_network():
-    assert tuple(SPECS) == VARIANTS
 
 
 # --- precedence and types ------------------------------------------------------------------------------------------

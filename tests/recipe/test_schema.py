@@ -9,7 +9,6 @@ from mindcv_hrnet.recipe.schema import (
     annotations,
     build_parser,
     convert,
-    nearest,
     option,
     read_option,
     read_yaml,
@@ -150,11 +149,6 @@ def test_read_option_messages(key, value, message):
 )
 def test_read_option_accepts_the_limits(key, value, expected):
     assert read_option(OPTIONS[key], KINDS[key], value, "o.yaml") == expected
-
-
-def test_nearest():
-    assert nearest("epoch_sise", ["batch_size", "epoch_size"]) == " (nearest: 'epoch_size')"
-    assert nearest("zzz", ["batch_size", "epoch_size"]) == ""
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mindcv_hrnet.errors import RunError
-from mindcv_hrnet.runtime.files import make_folder, write_atomically, write_json, write_text
+from mindcv_hrnet.errors import RunError, UserError
+from mindcv_hrnet.runtime.files import expand_home, make_folder, write_atomically, write_json, write_text
 
 
 @contextmanager
@@ -128,3 +128,14 @@ def test_make_folder(tmp_path, old):
     with pytest.raises(RunError) as raised:
         make_folder(old / "run")
     assert str(raised.value) == f"{old}/run: folder cannot be made (Not a directory); choose another one"
+
+
+def test_home_is_expanded_and_nothing_else(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    paths = {"~": "/somewhere", "~/a": "/somewhere/a", "a/../~": "a/../~", "": "."}
+    assert {path: str(expand_home(path)) for path in paths} == paths
+
+
+def test_a_home_of_nobody_is_one_line():
+    with pytest.raises(UserError, match="^~nosuchuser/x: .* write the path in full$"):
+        expand_home("~nosuchuser/x")

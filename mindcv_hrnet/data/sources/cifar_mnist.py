@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.recipe.schema import nearest
+from mindcv_hrnet.errors import DataError, nearest
 from mindcv_hrnet.runtime.files import reason_of
 
 # MindCV's name of the second split, and what every recipe here calls it

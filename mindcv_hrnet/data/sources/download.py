@@ -13,8 +13,9 @@ from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS, Cifar, Original
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.keys import DataConfig
 from mindcv_hrnet.runtime.distributed import launcher_of
-from mindcv_hrnet.runtime.download import Checksum, NotFetched, WrongContent, alone, obtain
-from mindcv_hrnet.runtime.files import make_folder, reason_of, write_atomically
+from mindcv_hrnet.runtime.download import Checksum, NotFetched, WrongContent, obtain
+from mindcv_hrnet.runtime.files import expand_home, make_folder, reason_of, write_atomically
+from mindcv_hrnet.runtime.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +28,14 @@ def download_dataset(data: DataConfig) -> None:
     """
     if not data.dataset_download:
         return
-    original, base = ORIGINALS[data.dataset], Path(data.data_dir).expanduser()
+    original, base = ORIGINALS[data.dataset], expand_home(data.data_dir)
     if not original.missing(base, "train", "test"):  # before anything is written: the folder may be read-only
         return
     make_folder(base)
     if launcher_of(os.environ)[1] > 0:
         time.sleep(1)  # leaves the work to the first rank, which is the one that shows progress
     try:
-        with alone(base / f".{data.dataset}.lock"):
+        with exclusive_lock(base / f".{data.dataset}.lock"):
             _bring(original, base, original.missing(base, "train", "test"))
     except OSError as error:
         raise DataError(f"{base}: cannot be written ({reason_of(error)}); choose another data_dir") from None

@@ -5,14 +5,13 @@ may be read-only. The ranks of a job on one machine take turns at a lock beside 
 what it wrote.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import launcher_of
 from mindcv_hrnet.runtime.files import write_atomically
+from mindcv_hrnet.runtime.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
@@ -100,18 +100,14 @@ def cache_file(root: str) -> Path:
 @contextmanager
 def _turn(cache: Path) -> Iterator[bool]:
     """Hold the lock of a cache file; False where there is no place to write it."""
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(cache.with_suffix(".lock"), "w")  # noqa: SIM115 - closed below, in the caller's time
-    except OSError:
-        yield False
-        return
-    with lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks: every rank lists
-            logger.debug("%s: no locks here", cache)
-        yield True
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive_lock(cache.with_suffix(".lock"), required=False))
+            writable = True
+        except OSError:
+            writable = False
+        yield writable
 
 
 def _write(cache: Path, root: str, listing: Listing) -> None:

@@ -13,6 +13,7 @@ from mindcv_hrnet.data.sources.mindrecord import MINDRECORD
 from mindcv_hrnet.data.sources.shards import Format, Shards
 from mindcv_hrnet.data.sources.tars import TAR
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.runtime.files import expand_home
 
 
 class Source(Protocol):
@@ -95,7 +96,7 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
 
     A `dataset` of `ORIGINALS` has its files in `data_dir`, and classes of its own. Raises DataError.
     """
-    base = Path(data_dir).expanduser()
+    base = expand_home(data_dir)
     if not base.is_dir():
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
@@ -108,7 +109,7 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
 
 def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[str, ...] | None:
     """Classes of `data_dir/split`; of class folders without looking for images. None where there is no such folder."""
-    base = Path(data_dir).expanduser()
+    base = expand_home(data_dir)
     if dataset in ORIGINALS:
         return ORIGINALS[dataset].class_names(base)
     root = base / split
