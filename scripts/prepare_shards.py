@@ -16,9 +16,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from shard_writing import Image, Ledger, Plan, check, name_of, one_line_errors, write_class_names, writer_of
+from one_line_errors import one_line_errors
 
+from mindcv_hrnet.data.packing import Image, Ledger, Plan, check_packed, packed_name, write_class_names, writer_of
 from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.errors import DataError
 
 SPLITS = ("train", "val")
 FORMATS = ("tar", "mindrecord")
@@ -33,7 +35,7 @@ def prepare(source: ImageFolder, ledger: Ledger, kind: str) -> None:
     if kind == "mindrecord":
         write_class_names(ledger, source.class_names)
     for label, class_name in enumerate(source.class_names):
-        name = name_of(class_name, kind)
+        name = packed_name(class_name, kind)
         if ledger.done(name):
             continue
         places = (source.labels == label).nonzero()[0].tolist()
@@ -46,7 +48,7 @@ def prepare(source: ImageFolder, ledger: Ledger, kind: str) -> None:
 def prepare_splits(folder: Path, out: Path, kind: str) -> None:
     """All plans come first: an error in the last split shows before hours of work on the first one."""
     if out.resolve() in (folder.resolve(), *(folder.resolve() / split for split in SPLITS)):
-        sys.exit(f"error: --out {out}: the image folder itself; give a folder of its own")
+        raise DataError(f"--out {out}: the image folder itself; give a folder of its own")
     class_names, begun = None, []
     for split in SPLITS:
         if split == "train" or (folder / split).is_dir():
@@ -69,7 +71,8 @@ def main() -> None:
     options = parser.parse_args()
     with one_line_errors():
         if options.check:
-            check(options.out, SPLITS)
+            print(check_packed(options.out, SPLITS))
+            return
         if options.folder is None:
             parser.error("--folder is missing")
         prepare_splits(options.folder, options.out, options.format)

@@ -10,7 +10,7 @@ KEYS = ["batch_size", "epoch_size"]
 
 @pytest.mark.parametrize(
     ("name", "cutoff", "found"),
-    [("epoch_sise", 0.6, "epoch_size"), ("EPOCH_SIZE", 1.0, "epoch_size"), ("zzz", 0.6, ""), ("bats", 0.0, "batch_size")],
+    [("epoch_sise", 0.6, KEYS[1]), ("EPOCH_SIZE", 1.0, KEYS[1]), ("zzz", 0.6, ""), ("bats", 0.0, KEYS[0])],
 )
 def test_closest_name(name, cutoff, found):
     assert closest_name(name, KEYS, cutoff) == found

@@ -137,5 +137,5 @@ def test_home_is_expanded_and_nothing_else(monkeypatch):
 
 
 def test_a_home_of_nobody_is_one_line():
-    with pytest.raises(UserError, match="^~nosuchuser/x: .* write the path in full$"):
+    with pytest.raises(UserError, match=r"^~nosuchuser/x: .* write the path in full$"):
         expand_home("~nosuchuser/x")

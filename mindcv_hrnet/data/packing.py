@@ -1,21 +1,24 @@
-"""What the scripts share that lay out a data set: files that are whole or absent, with checksums, in three formats."""
+"""Lays out a data set for training: files that are whole or absent, with checksums, as tars, MindRecord or folders.
+
+Options that messages name are those of scripts/prepare_shards.py and scripts/prepare_imagenet.py. What goes wrong with
+a file raises DataError or OSError.
+"""
 
 import hashlib
 import json
 import os
 import shutil
-import sys
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+from mindcv_hrnet.data.sources.shards import CLASSES_FILE
 from mindcv_hrnet.errors import DataError
 
 CHUNK = 1 << 20
-CLASSES_FILE, SUMS_FILE, PLAN_FILE = "classes.txt", "SHA256SUMS", "plan.json"
+SUMS_FILE, PLAN_FILE = "SHA256SUMS", "plan.json"
 # A MindRecord file is a header, which lists the pages, and pages of one size, the last one filled with zeros
 HEADER, PAGE, LARGEST_PAGE = 1 << 20, 1 << 22, 1 << 28
 ROWS_AT_ONCE = 64
@@ -67,20 +70,20 @@ class Ledger:
         return [name for name, amount in self.plan.classes.items() if amount and name not in finished]
 
     def agree(self, plan: "Plan") -> None:
-        """Note the plan. Exits where something else was begun here: labels follow from the classes."""
+        """Note the plan. DataError where something else was begun here: labels follow from the classes."""
         for other in sorted(self.folder.parent.glob(f"*/{PLAN_FILE}")):
             kind = self._read_plan(other.parent).kind
             if kind != plan.kind:
-                sys.exit(f"error: {other.parent}: was begun as --format {kind}; give that, or another --out")
+                raise DataError(f"{other.parent}: was begun as --format {kind}; give that, or another --out")
         before, now = self.plan.classes, plan.classes
         if (before or self.sums) and list(before) != list(now):
             differing = sorted(before.keys() ^ now.keys()) or ["their order"]
             told = f"{len(before)} classes, now {len(now)} (differing: {differing[0]})" if before else "no plan.json"
-            sys.exit(f"error: {self.folder}: was begun with {told}; give another --out")
+            raise DataError(f"{self.folder}: was begun with {told}; give another --out")
         for name, amount in now.items():
             if self.done(plan.file_of(name)) and before[name] != amount:
-                sys.exit(
-                    f"error: {self.folder / plan.file_of(name)}: was made of {before[name]} {plan.unit}, "
+                raise DataError(
+                    f"{self.folder / plan.file_of(name)}: was made of {before[name]} {plan.unit}, "
                     f"now there are {amount}; give another --out"
                 )
         if self.plan != plan:
@@ -109,7 +112,7 @@ class Ledger:
         try:
             return Plan(**json.loads(path.read_text(**ENCODING))) if path.exists() else Plan("", "", {})
         except (ValueError, TypeError):
-            sys.exit(f"error: {path}: is damaged; give another --out")
+            raise DataError(f"{path}: is damaged; give another --out") from None
 
 
 class Plan(NamedTuple):
@@ -120,19 +123,7 @@ class Plan(NamedTuple):
     classes: dict[str, int]
 
     def file_of(self, class_name: str) -> str:
-        return name_of(class_name, self.kind)
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """What goes wrong with the user's files ends a script with one line."""
-    try:
-        yield
-    except (DataError, tarfile.TarError) as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{error.strerror or error}; mend that and run again")
+        return packed_name(class_name, self.kind)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -165,22 +156,21 @@ def sync(path: Path) -> None:
             os.fsync(handle.fileno())
 
 
-def check(out: Path, splits: Sequence[str]) -> None:
-    """Read everything below `out` again and exit, with an error where a checksum differs or a class is missing."""
+def check_packed(out: Path, splits: Sequence[str]) -> str:
+    """Read everything below `out` again and say how much it is. DataError: a checksum differs or a class is missing."""
     begun = [out / split for split in splits if any((out / split / name).exists() for name in (SUMS_FILE, PLAN_FILE))]
     ledgers = [Ledger(folder) for folder in begun]
     if not ledgers:
-        sys.exit(f"error: {out}: no {SUMS_FILE} in {' or '.join(splits)}; give the folder that was filled")
+        raise DataError(f"{out}: no {SUMS_FILE} in {' or '.join(splits)}; give the folder that was filled")
     wrong = [f"{ledger.folder.name}/{name}" for ledger in ledgers for name in ledger.wrong()]
     if wrong:
-        sys.exit(f"error: damaged or missing: {', '.join(wrong)}")
+        raise DataError(f"damaged or missing: {', '.join(wrong)}")
     for ledger in ledgers:
         if missing := ledger.missing():
             planned = sum(amount > 0 for amount in ledger.plan.classes.values())
-            sys.exit(f"error: {ledger.folder}: {len(missing)} of {planned} classes missing: run again")
+            raise DataError(f"{ledger.folder}: {len(missing)} of {planned} classes missing: run again")
     what = "class folders" if ledgers[0].plan.kind == "folder" else "files"
-    print(f"{sum(len(ledger.sums) for ledger in ledgers)} {what}, all as written")
-    sys.exit()
+    return f"{sum(len(ledger.sums) for ledger in ledgers)} {what}, all as written"
 
 
 def write_class_names(ledger: Ledger, names: Sequence[str]) -> None:
@@ -193,7 +183,7 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def name_of(class_name: str, kind: str) -> str:
+def packed_name(class_name: str, kind: str) -> str:
     """The file or folder of a class."""
     return class_name if kind == "folder" else f"{class_name}.{kind}"
 
@@ -225,7 +215,7 @@ def write_mindrecord(path: Path, images: Sequence[Image], label: int) -> None:
 
     largest = max(image.size for image in images) + 64
     if largest > LARGEST_PAGE:
-        sys.exit(f"error: {path.name}: an image of {largest} bytes does not fit into a MindRecord page; make tars")
+        raise DataError(f"{path.name}: an image of {largest} bytes does not fit into a MindRecord page; make tars")
     writer = FileWriter(str(path), shard_num=1)
     writer.set_header_size(HEADER)
     writer.set_page_size(max(PAGE, 1 << (largest - 1).bit_length()))
