@@ -89,7 +89,8 @@ def tiny_mindir(tmp_path_factory, tiny_spec):
     """(path of an exported tiny HRNet with an open batch, the network, its metadata)."""
     import mindspore as ms
 
-    from mindcv_hrnet.deploy.mindir import Metadata, write_mindir
+    from mindcv_hrnet.deploy.metadata import Metadata
+    from mindcv_hrnet.deploy.mindir import write_mindir
     from mindcv_hrnet.models import HRNet
 
     ms.set_context(mode=ms.PYNATIVE_MODE)
@@ -101,12 +102,12 @@ def tiny_mindir(tmp_path_factory, tiny_spec):
         image_resize=32,
         crop_pct=0.875,
         interpolation="bilinear",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        class_names=["ant", "bée", "cat", "dog", "eel"],
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        class_names=("ant", "bée", "cat", "dog", "eel"),
     )
     path = tmp_path_factory.mktemp("mindir") / "tiny.mindir"
-    write_mindir(network, metadata, 0, path)
+    write_mindir(network, metadata, path)
     return path, network, metadata
 
 

@@ -105,7 +105,7 @@ def test_help_of_each_command(job, capsys):
         (
             ["predict", "a.png", "--model", "no.mindir"],
             4,
-            "{cwd}/no.mindir: no such file; pass a .mindir file that export.py wrote",
+            "{cwd}/no.mindir: no such file; pass a .mindir or .onnx file that export.py wrote",
         ),
     ],
     ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, list) else None,
@@ -279,7 +279,7 @@ def test_predict_names_the_image_that_cannot_be_read(command, tiny_mindir, tmp_p
             ["-m", "mindcv_hrnet", "predict", "x.png", "--model"],
             "a.mindir",
             4,
-            "error: {path}: cannot be read as MINDIR (",
+            "error: {path}: is no model file that export.py wrote (",
         ),
     ],
     ids=["recipe", "checkpoint", "MINDIR"],

@@ -7,7 +7,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from mindcv_hrnet.data.sources.split import class_names_of
-from mindcv_hrnet.deploy.mindir import Metadata, load_mindir, write_mindir
+from mindcv_hrnet.deploy.metadata import Metadata, digest
+from mindcv_hrnet.deploy.mindir import write_mindir
+from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.engine.load import weights_of
 from mindcv_hrnet.engine.run_folder import Manifest
 from mindcv_hrnet.engine.start import start
@@ -35,15 +37,16 @@ def export(config: Config) -> Path:
     set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
     network.set_train(False)
 
-    metadata = Metadata.of(config, find_class_names(config, num_classes))
+    names = find_class_names(config, num_classes)
+    metadata = Metadata.of(config, names, weights_digest=digest(parameters))
     target = target_file(config)
     make_folder(target.parent)
     difference = 0.0
 
     def write(temporary: Path) -> None:
         nonlocal difference
-        write_mindir(network, metadata, config.export.export_batch_size, temporary)
-        difference = compare(network, temporary, metadata, config.export.export_batch_size)
+        write_mindir(network, metadata, temporary)
+        difference = compare(network, temporary)
         if not difference <= TOLERANCE[config.model.val_amp_level]:
             raise RunError(
                 f"{target}: the exported graph differs from the network by {difference:.1e}; nothing was kept"
@@ -79,14 +82,15 @@ def find_class_names(config: Config, num_classes: int) -> list[str]:
     return list(names)
 
 
-def compare(network: nn.Cell, path: Path, metadata: Metadata, batch_size: int) -> float:
-    """Largest difference between the reloaded file and `network`, relative to the largest logit."""
-    graph, _ = load_mindir(path, batch_size)
+def compare(network: nn.Cell, path: Path) -> float:
+    """Largest difference between the file and `network`, relative to the largest logit."""
+    model = load_model(path)
+    metadata = model.metadata
     generator = np.random.default_rng(0)
     worst = 0.0
-    for batch in (batch_size,) if batch_size else (1, 3):
+    for batch in (metadata.batch_size,) if metadata.batch_size else (1, 3):
         shape = (batch, metadata.in_channels, metadata.image_resize, metadata.image_resize)
-        images = Tensor(generator.standard_normal(shape, dtype=np.float32))
-        ours, theirs = network(images).asnumpy(), graph(images).asnumpy()
+        images = generator.standard_normal(shape, dtype=np.float32)
+        ours, theirs = network(Tensor(images)).asnumpy(), model(images)
         worst = max(worst, float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6)))
     return worst

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor
 
 from mindcv_hrnet.data.decode import UnreadableImage
-from mindcv_hrnet.data.transforms import EvalTransform, interpolation
-from mindcv_hrnet.deploy.mindir import Metadata, load_mindir
+from mindcv_hrnet.deploy.images import Preprocessor
+from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.runtime.distributed import connect
 from mindcv_hrnet.runtime.files import expand_home
 
 logger = logging.getLogger(__name__)
@@ -33,13 +31,13 @@ class Prediction:
 
 
 def predict(model: str, images: Sequence[str], top: int = 5) -> list[Prediction]:
-    """Classify `images` with the MINDIR file `model`."""
-    connect()
-    graph, metadata = load_mindir(expand_home(model))
-    names = metadata.class_names
+    """Classify `images` with the file `model`."""
+    runner = load_model(model)
+    names, preprocess = runner.metadata.class_names, Preprocessor(runner.metadata)
     predictions = []
     for image in images:
-        logits = graph(Tensor(read_image(image, metadata)[None])).asnumpy()[0].astype(np.float64)
+        pixels = read_image(image, preprocess)
+        logits = runner(preprocess.as_input(pixels[None]))[0].astype(np.float64)
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
         best = np.argsort(-probabilities, kind="stable")[:top]
@@ -48,14 +46,9 @@ def predict(model: str, images: Sequence[str], top: int = 5) -> list[Prediction]
     return predictions
 
 
-def read_image(path: str, metadata: Metadata) -> np.ndarray:
-    """The network's input for one image file, (C, S, S) float32. Raises DataError."""
-    size, channels = metadata.image_resize, metadata.in_channels
-    pixels = np.empty((channels, size, size), np.uint8)
-    transform = EvalTransform(size, metadata.crop_pct, interpolation(metadata.interpolation).pillow)
+def read_image(path: str, preprocess: Preprocessor) -> np.ndarray:
+    """(C, S, S) uint8 of one image file. Raises DataError."""
     try:
-        transform(expand_home(path).read_bytes(), pixels)
+        return preprocess(expand_home(path).read_bytes())
     except (UnreadableImage, OSError) as error:
         raise DataError(f"{path}: cannot be read as an image ({getattr(error, 'strerror', None) or error})") from None
-    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (metadata.mean, metadata.std))
-    return (pixels.astype(np.float32) - mean) / std
