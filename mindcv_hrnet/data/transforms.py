@@ -5,9 +5,10 @@ caller. Every operation equals Pillow's of the same name to within one level on 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -261,15 +262,27 @@ def resize_centre_crop(image: np.ndarray, resize: int, size: int, resample: Imag
 Step = tuple[str, float, np.ndarray]  # operation, its strength, the image after it
 
 
-def after(image: np.ndarray, steps: Iterable[Step]) -> np.ndarray:
-    """What the last of the steps leaves; `image` if there is none."""
-    return reduce(lambda _, step: step[2], steps, image)
+class Augmentation(ABC):
+    """An image operation in steps, whose choices are read from `draws` uniforms."""
+
+    @property
+    @abstractmethod
+    def draws(self) -> int:
+        """How many uniforms it reads."""
+
+    @abstractmethod
+    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
+        """(operation, its strength, the image after it) of what is applied, in order."""
+
+    def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
+        """(H, W, 3) uint8: what the last step leaves; `image` itself if there is none."""
+        return reduce(lambda _, step: step[2], self.steps(image, uniforms), image)
 
 
 # --- chains --------------------------------------------------------------------------------------------------------
 
 
-class ColorJitter:
+class ColorJitter(Augmentation):
     """Brightness, contrast, saturation and hue by random factors, in random order.
 
     A strength s draws a factor from [max(0, 1 - s), 1 + s]; the fourth, hue, a shift from [-s, s].
@@ -289,9 +302,6 @@ class ColorJitter:
         if len(strengths) == 4 and strengths[3]:
             self._steps.append((hue, -strengths[3], strengths[3]))
 
-    def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray:
-        return after(image, self.steps(image, uniforms))
-
     def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
         """(operation, factor, result) in the order drawn."""
         for place in sorted(range(len(self._steps)), key=lambda k: uniforms[k]):
@@ -299,19 +309,6 @@ class ColorJitter:
             factor = low + uniforms[4 + place] * (high - low)
             image = operation(image, factor)
             yield operation.__name__, factor, image
-
-
-class Augmentation(Protocol):
-    """An image operation that reads `draws` uniforms."""
-
-    @property
-    def draws(self) -> int: ...
-
-    def __call__(self, image: np.ndarray, uniforms: Sequence[float]) -> np.ndarray: ...
-
-    def steps(self, image: np.ndarray, uniforms: Sequence[float]) -> Iterator[Step]:
-        """What `__call__` does one by one: operation, its strength, the image after it."""
-        ...
 
 
 class TrainTransform:

@@ -159,3 +159,25 @@ def test_evaluation_equals_pillow(name, size, crop_pct, photos, encoded):
 def test_unknown_interpolation_names_the_choices():
     with pytest.raises(ConfigError, match="'bilinar' is not accepted; choices: nearest, bilinear"):
         T.interpolation("bilinar")
+
+
+def test_color_jitter_factors():
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    jitter = T.ColorJitter((0.4, 0, 0))
+    levels = [jitter(grey, uniforms(0, Purpose.SAMPLE, 0, i, jitter.draws))[0, 0, 0] for i in range(500)]
+    assert 60 <= min(levels) < 63 and 137 < max(levels) <= 140
+    assert T.ColorJitter(0.4)(grey, [0.5] * 8).tolist() == grey.tolist()  # factors of 1 in any order
+
+
+def test_color_jitter_order_is_random(photos):
+    jitter = T.ColorJitter((0.9, 0.9, 0.9, 0.3))
+    first = jitter(photos[0], [0.1, 0.2, 0.3, 0.4, 0.9, 0.1, 0.9, 0.9])
+    other = jitter(photos[0], [0.4, 0.3, 0.2, 0.1, 0.9, 0.1, 0.9, 0.9])
+    assert (first != other).any()
+    by_hand = T.hue(T.saturation(T.contrast(T.brightness(photos[0], 1.72), 0.28), 1.72), 0.24)
+    assert np.abs(first.astype(int) - by_hand).max() <= 1
+
+
+def test_color_jitter_wrong_length():
+    with pytest.raises(ConfigError, match="2 values; give one, three or four"):
+        T.ColorJitter((0.4, 0.4))

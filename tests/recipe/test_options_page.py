@@ -57,25 +57,23 @@ def test_the_proof_is_there(key, path, name):
 
 
 def test_every_image_operation_is_within_a_level():
-    from mindcv_hrnet.data.augment.operations import OPERATIONS as RANDAUG
-    from mindcv_hrnet.data.augment.policies import OTHER_OPERATIONS, WIDE
+    from mindcv_hrnet.data.augment.operations import OPERATIONS as LEVELLED
+    from mindcv_hrnet.data.augment.trivialaugment import WIDE
 
-    assert {name for name, _, _ in OPERATIONS} == set(RANDAUG) | set(OTHER_OPERATIONS)
+    assert {name for name, _, _ in OPERATIONS} == set(LEVELLED)
     assert {name for name, _, wide in OPERATIONS if wide != "-"} == set(WIDE)
     assert all(0 <= float(level) <= 1 for row in OPERATIONS for level in row[1:] if level != "-")
 
 
 def test_every_setting_of_every_policy_has_its_row():
-    from mindcv_hrnet.data.augment import operations, policies
+    from mindcv_hrnet.data.augment.policies import POLICIES
 
-    declared = {"randaug": dict.fromkeys(operations.SETTINGS) | operations.DEFAULTS, **policies.DEFAULTS}
     # said in words: no table of weights unless asked for, a depth drawn anew
     worded = {("randaug", "w"): "none", ("augmix", "d"): "1 to 3, drawn for each chain"}
     expected = [
         (policy, setting, worded.get((policy, setting), str(default)))
-        for policy, settings in declared.items()
-        for setting, default in settings.items()
-        if setting != "canonical"  # which all have, and which has a table of its own
+        for policy, kind in POLICIES.items()
+        for setting, default in kind.defaults.items()  # canonical, which all have, has a table of its own
     ]
     found = [(policy, setting, default) for policy, setting, default in POLICY.findall(PAGE)]
     assert sorted(found) == sorted((p, s, re.sub(r"\.0$", "", default)) for p, s, default in expected)
