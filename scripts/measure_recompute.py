@@ -23,8 +23,8 @@ def measure(model: str, batch_size: int, side: int, recompute: bool) -> None:
     """Print `MB seconds loss`: the peak, the median of the steps after the first, the last loss."""
     from mindspore import Tensor
 
+    from mindcv_hrnet.engine.build import build_step
     from mindcv_hrnet.engine.start import start
-    from mindcv_hrnet.jobs.train import build_step
     from mindcv_hrnet.recipe.config import parse_config
 
     settings = {"model": model, "num_classes": 10, "image_resize": side, "device_target": "CPU", "recompute": recompute}

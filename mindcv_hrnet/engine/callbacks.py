@@ -1,73 +1,42 @@
-"""What happens around the training steps: one class, one job. They share one `EpochRecord`, filled in order."""
+"""What MindSpore calls during training: after a step the log and the guard, after an epoch one visible sequence."""
 
-import csv
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore.train import Callback
 
-from mindcv_hrnet.engine.run_folder import RunFolder
-from mindcv_hrnet.engine.step import TrainStep, overwrite
+from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow, StatisticsOverRanks
+from mindcv_hrnet.engine.evaluate import Evaluation
+from mindcv_hrnet.engine.run_shape import RunShape
+from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
-from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
-from mindcv_hrnet.runtime.files import write_text
+from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.progress import clock, progress_bar
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class EpochRecord:
-    """One row of metrics.csv; epochs count from 1. Callbacks fill it from top to bottom."""
-
-    epoch: int = 0
-    step: int = 0
-    learning_rate: float = 0.0
-    train_loss: float = math.nan
-    skipped_updates: int = 0
-    images_per_second: float = 0.0
-    seconds: float = 0.0
-    top1: float | None = None
-    top5: float | None = None
-    val_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class RunShape:
-    """Sizes of a run that several callbacks need."""
-
-    epochs: int
-    steps_per_epoch: int
-    global_batch_size: int
-    first_epoch: int = 0
-
-    def step(self, run_context: Any) -> int:
-        """Steps of the run that are done. MindSpore counts those of this process, also after a resume."""
-        return int(run_context.original_args().cur_step_num) + self.first_epoch * self.steps_per_epoch
-
-
-class Progress(Callback):
+class StepLog(Callback):
     """Loss, rate, images/s and time left: a line every `interval` steps and at an epoch's end, a bar on a terminal.
 
     In sink mode MindSpore calls back once per epoch instead of once per step. Where more steps follow in the epoch, the
     clocks start after the first one, which pays for the compilation.
     """
 
-    def __init__(self, shape: RunShape, schedule: np.ndarray, interval: int, record: EpochRecord, cluster: Cluster):
+    def __init__(self, shape: RunShape, rates: np.ndarray, interval: int, cluster: Cluster):
         super().__init__()
-        self.shape, self.schedule, self.interval, self.record, self.cluster = shape, schedule, interval, record, cluster
+        self.shape, self.rates, self.interval, self.cluster = shape, rates, interval, cluster
+        self.step = self.first_timed = shape.first_step
+        self.compiled = False
 
     def on_train_begin(self, run_context: Any) -> None:
         self.begun = time.perf_counter()
-        self.steps_done = self.steps_untimed = self.shape.first_epoch * self.shape.steps_per_epoch
-        self.compiled = False
 
     def on_train_epoch_begin(self, run_context: Any) -> None:
         self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster)
@@ -75,156 +44,123 @@ class Progress(Callback):
 
     def _start_clocks(self) -> None:
         self.epoch_start = self.last_line = time.perf_counter()
-        self.steps_at_epoch_start = self.steps_at_last_line = self.steps_done
+        self.step_at_epoch_start = self.step_at_last_line = self.step
 
     def on_train_step_end(self, run_context: Any) -> None:
-        step = self.shape.step(run_context)
-        self.bar.update(step - self.steps_done)
-        self.steps_done = step
-        in_epoch = (self.steps_done - 1) % self.shape.steps_per_epoch + 1
-        epoch_ends = in_epoch == self.shape.steps_per_epoch
+        step = step_of(run_context, self.shape)
+        self.bar.update(step - self.step)
+        self.step = step
+        in_epoch, epoch_ends = self.shape.step_in_epoch(step), self.shape.ends_epoch(step)
         if not self.compiled:
             seconds = time.perf_counter() - self.begun
             logger.info("first %s, compilation included: %.1f s", "step" if in_epoch == 1 else "epoch", seconds)
             self.compiled = True
             if not epoch_ends:
-                self.begun, self.steps_untimed = time.perf_counter(), self.steps_done
+                self.begun, self.first_timed = time.perf_counter(), step
                 self._start_clocks()
         if in_epoch % self.interval == 0 or epoch_ends:
-            self._line(in_epoch, float(run_context.original_args().net_outputs.asnumpy()))
+            self._line(loss_of(run_context))
 
-    def _line(self, in_epoch: int, loss: float) -> None:
-        now, pace = time.perf_counter(), ""
-        if self.steps_done > self.steps_at_last_line:
-            speed = (self.steps_done - self.steps_at_last_line) * self.shape.global_batch_size / (now - self.last_line)
-            per_step = (now - self.begun) / (self.steps_done - self.steps_untimed)
-            remaining = self.shape.epochs * self.shape.steps_per_epoch - self.steps_done
-            pace = f"  {speed:.0f} images/s  left {clock(per_step * remaining)}"
-        epoch = (self.steps_done - 1) // self.shape.steps_per_epoch + 1
+    def _line(self, loss: float) -> None:
+        now, pace, shape = time.perf_counter(), "", self.shape
+        if self.step > self.step_at_last_line:
+            speed = (self.step - self.step_at_last_line) * shape.global_batch_size / (now - self.last_line)
+            per_step = (now - self.begun) / (self.step - self.first_timed)
+            pace = f"  {speed:.0f} images/s  left {clock(per_step * (shape.steps - self.step))}"
+        place = f"epoch {shape.epoch_of(self.step)}/{shape.epochs}  step {shape.step_in_epoch(self.step)}"
         with self.bar.external_write_mode():
-            logger.info(
-                "epoch %d/%d  step %d/%d  loss %.4f  lr %.3g%s",
-                *(epoch, self.shape.epochs, in_epoch, self.shape.steps_per_epoch, loss),
-                *(self.schedule[self.steps_done - 1], pace),
-            )
-        self.last_line, self.steps_at_last_line = now, self.steps_done
+            logger.info("%s/%d  loss %.4f  lr %.3g%s", place, shape.steps_per_epoch, loss, self.rate, pace)
+        self.last_line, self.step_at_last_line = now, self.step
 
-    def on_train_epoch_end(self, run_context: Any) -> None:
+    @property
+    def rate(self) -> float:
+        """Learning rate of the last step."""
+        return float(self.rates[self.step - 1])
+
+    def close_epoch(self) -> EpochRow:
+        """Take down the bar; the row of the epoch that has just ended, as far as the clocks know it."""
         self.bar.close()
-        record = self.record
-        record.epoch = run_context.original_args().cur_epoch_num
-        record.step = self.steps_done
-        record.learning_rate = float(self.schedule[self.steps_done - 1])
-        record.seconds = time.perf_counter() - self.epoch_start
-        images = (self.steps_done - self.steps_at_epoch_start) * self.shape.global_batch_size
-        record.images_per_second = images / record.seconds
-        record.top1 = record.top5 = record.val_loss = None
+        seconds = time.perf_counter() - self.epoch_start
+        images = (self.step - self.step_at_epoch_start) * self.shape.global_batch_size
+        return EpochRow(
+            epoch=self.shape.epoch_of(self.step),
+            step=self.step,
+            learning_rate=self.rate,
+            seconds=seconds,
+            images_per_second=images / seconds,
+        )
 
 
-class TrainLoss(Callback):
-    """Mean loss of the epoch over steps and ranks; ends the run when it is no longer finite."""
+class LossGuard(Callback):
+    """Ends the run at the first loss that is not finite, as soon as it is read."""
 
-    def __init__(self, step: TrainStep, shape: RunShape, record: EpochRecord, cluster: Cluster, interval: int):
+    def __init__(self, step: TrainStep, shape: RunShape, cluster: Cluster, interval: int):
         super().__init__()
-        self.step, self.shape, self.record, self.cluster, self.interval = step, shape, record, cluster, interval
+        self.step, self.shape, self.cluster, self.interval = step, shape, cluster, interval
 
     def on_train_step_end(self, run_context: Any) -> None:
-        step = self.shape.step(run_context)
+        step = step_of(run_context, self.shape)
         # Reading the loss makes the device wait, so not at every step; overflowed steps may be skipped instead
         if not self.step.skip_overflow and (step % self.interval == 0 or self.cluster.device == "CPU"):
-            self._check(float(run_context.original_args().net_outputs.asnumpy()), step)
-
-    def on_train_epoch_end(self, run_context: Any) -> None:
-        totals = self.step.take_totals()
-        loss_sum = sum_over_ranks(np.array([totals.loss_sum], np.float32), self.cluster)
-        self.record.train_loss = float(loss_sum[0]) / self.cluster.size / max(totals.updates, 1)
-        self.record.skipped_updates = totals.skipped
-        self._check(self.record.train_loss, self.record.step)
-        if not totals.updates:
-            self.record.train_loss = math.nan
-            scale = float(self.step.loss_scale.asnumpy())
-            if not self.step.dynamic or scale <= 1:
-                raise RunError(
-                    f"every update of epoch {self.record.epoch} overflowed; lower loss_scale, lr or amp_level"
-                )
-            logger.warning("every update of epoch %d overflowed; the loss scale falls, to %g", self.record.epoch, scale)
-
-    @staticmethod
-    def _check(loss: float, step: int) -> None:
-        if not math.isfinite(loss):
-            raise RunError(
-                f"loss is {loss} at step {step}; lower lr, raise warmup_epochs, or in half precision pass "
-                "--loss_scale_type dynamic"
-            )
+            check_loss(loss_of(run_context), step)
 
 
-class EqualStatistics(Callback):
-    """Averages batch-norm statistics over the ranks at the end of an epoch: each rank has seen its own images."""
+class EpochEnd(Callback):
+    """What follows the last step of an epoch, in this order: measure, equalise, validate, write, save."""
 
-    def __init__(self, step: TrainStep, cluster: Cluster):
+    def __init__(
+        self,
+        shape: RunShape,
+        step_log: StepLog,
+        loss: EpochLoss,
+        statistics: StatisticsOverRanks,
+        *,
+        averaged: Callable[[], AbstractContextManager[None]],
+        evaluate: Callable[[], Evaluation] | None = None,
+        val_interval: int = 1,
+        write: Callable[[EpochRow], None] | None = None,
+        save: Callable[[EpochRow], None] | None = None,
+        save_interval: int = 1,
+    ):
         super().__init__()
-        self.cluster = cluster
-        # the moving averages of the statistics too
-        self.statistics = [p for p in step.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+        self.shape, self.step_log, self.loss, self.statistics = shape, step_log, loss, statistics
+        self.averaged, self.evaluate, self.val_interval = averaged, evaluate, val_interval
+        self.write, self.save, self.save_interval = write, save, save_interval
 
     def on_train_epoch_end(self, run_context: Any) -> None:
-        if self.cluster.size == 1:
-            return
-        values = [parameter.asnumpy() for parameter in self.statistics]
-        mean = sum_over_ranks(np.concatenate(values), self.cluster) / self.cluster.size
-        ends = np.cumsum([len(value) for value in values])
-        for parameter, value in zip(self.statistics, np.split(mean, ends[:-1]), strict=True):
-            overwrite(parameter, ms.Tensor(value.astype(np.float32)))
+        row = self.step_log.close_epoch()
+        totals = self.loss.take(row.epoch)
+        row = replace(row, train_loss=totals.loss, skipped_updates=totals.skipped)
+        check_loss(row.train_loss, row.step, overflowed=totals.updates == 0)
+        self.statistics.average()
+        if self.evaluate and self._is_due(row.epoch, self.val_interval):
+            with self.averaged():
+                result = self.evaluate()
+            row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)
+            logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
+        if self.write:
+            self.write(row)
+        if self.save and self._is_due(row.epoch, self.save_interval):
+            self.save(row)
+
+    def _is_due(self, epoch: int, interval: int) -> bool:
+        return epoch % interval == 0 or epoch == self.shape.epochs
 
 
-class Validate(Callback):
-    """Measures the network, or its moving average, every `interval` epochs and after the last."""
-
-    def __init__(self, evaluate: Callable[[], Any], step: TrainStep, interval: int, epochs: int, record: EpochRecord):
-        super().__init__()
-        self.evaluate, self.step, self.interval, self.epochs, self.record = evaluate, step, interval, epochs, record
-
-    def on_train_epoch_end(self, run_context: Any) -> None:
-        if self.record.epoch % self.interval and self.record.epoch != self.epochs:
-            return
-        with self.step.averaged():
-            result = self.evaluate()
-        self.record.top1, self.record.top5, self.record.val_loss = result.top1, result.top5, result.loss
-        logger.info("epoch %d/%d  %s", self.record.epoch, self.epochs, result)
+def step_of(run_context: Any, shape: RunShape) -> int:
+    """Steps of the run that are done. MindSpore counts those of this process, also after a resume."""
+    return int(run_context.original_args().cur_step_num) + shape.first_step
 
 
-class MetricsFile(Callback):
-    """One row per epoch in metrics.csv; a resumed run keeps the rows of the epochs before it."""
-
-    def __init__(self, path: Path, record: EpochRecord, first_epoch: int):
-        super().__init__()
-        self.path, self.record = path, record
-        self.rows: list[dict[str, Any]] = []
-        if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= first_epoch]
-
-    def on_train_epoch_end(self, run_context: Any) -> None:
-        values = vars(self.record)
-        self.rows.append({key: "" if value is None else value for key, value in values.items()})
-        lines = [",".join(values)] + [",".join(_cell(row[key]) for key in values) for row in self.rows]
-        write_text(self.path, "\n".join(lines) + "\n")
+def loss_of(run_context: Any) -> float:
+    """The loss of the last step; the device is waited for."""
+    return float(run_context.original_args().net_outputs.asnumpy())
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
-
-
-class SaveCheckpoint(Callback):
-    """Weights and state every `ckpt_save_interval` epochs and after the last."""
-
-    def __init__(self, folder: RunFolder, step: TrainStep, epochs: int, record: EpochRecord):
-        super().__init__()
-        self.folder, self.step, self.epochs, self.record = folder, step, epochs, record
-
-    def on_train_epoch_end(self, run_context: Any) -> None:
-        record = self.record
-        if record.epoch % self.folder.train.ckpt_save_interval and record.epoch != self.epochs:
-            return
-        path = self.folder.save(self.step.weights(), self.step, record.epoch, record.step, record.top1)
-        logger.info("epoch %d/%d  train loss %.4f  saved %s", record.epoch, self.epochs, record.train_loss, path)
+def check_loss(loss: float, step: int, *, overflowed: bool = False) -> None:
+    """Raise RunError for a loss that is not finite. Where every update `overflowed` there is none to judge."""
+    if not overflowed and not math.isfinite(loss):
+        raise RunError(
+            f"loss is {loss} at step {step}; lower lr, raise warmup_epochs, or in half precision pass "
+            "--loss_scale_type dynamic"
+        )

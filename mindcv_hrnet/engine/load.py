@@ -1,12 +1,19 @@
-"""Which weights a recipe means: a file or run folder of the user's, or the published ones."""
+"""Which weights a recipe means, a file or run folder of the user's or the published ones, and a network with them."""
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import nn
 
 from mindcv_hrnet.engine.run_folder import MANIFEST, Manifest
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.models.variants import published_at
+from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import ModelConfig
+from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
 from mindcv_hrnet.weights.pretrained import fetch
 
 logger = logging.getLogger(__name__)
@@ -33,3 +40,22 @@ def weights_of_run(folder: str) -> str:
     score = "not validated" if chosen.top1 is None else f"top-1 {chosen.top1:.2f} %"
     logger.info("ckpt_path %s: its %s, epoch %d, %s", folder, chosen.file, chosen.epoch, score)
     return str(Path(folder) / chosen.file)
+
+
+class Loaded(NamedTuple):
+    """A network with the weights that a recipe names, where they came from, and they themselves by name."""
+
+    network: nn.Cell
+    path: str
+    arrays: dict[str, np.ndarray]
+
+
+def load_network(config: Config) -> Loaded:
+    """The recipe's network, to be validated or exported, at `val_amp_level`. Raises CheckpointError."""
+    path = weights_of(config.model)
+    arrays = read_checkpoint(path)
+    num_classes = config.model.num_classes or count_classes(arrays, path)
+    network = create_model(config.model.model, num_classes=num_classes, in_channels=config.model.in_channels)
+    fit_weights(network, arrays, path)
+    set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
+    return Loaded(network, path, arrays)

@@ -11,23 +11,29 @@ Every write is atomic, and a file is deleted only after a manifest that does not
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from mindcv_hrnet.engine.epoch_end import EpochRow
+from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.recipe.keys import TrainConfig
-from mindcv_hrnet.runtime.files import expand_home, make_folder, muted_logging, write_atomically, write_json
+from mindcv_hrnet.runtime.files import expand_home, make_folder, muted_logging, write_atomically, write_json, write_text
 from mindcv_hrnet.weights import read_entries
 
 MANIFEST = "manifest.json"
+RECIPE = "config.yaml"
+logger = logging.getLogger(__name__)
 # The table of learning rates belongs to the recipe, not to the state
 NOT_STATE = ("learning_rate",)
 
@@ -83,6 +89,20 @@ class RunFolder:
         if self.manifest.model != model:
             raise RunError(f"{folder}: holds a run of {self.manifest.model}, not of {model}; choose another folder")
 
+    @classmethod
+    def of(cls, config: Config, class_names: Sequence[str]) -> "RunFolder":
+        """The folder that a recipe names. Raises RunError where it holds another run."""
+        return cls(run_folder(config), config.model.model, class_names, config.train)
+
+    def write_recipe(self, config: Config) -> None:
+        """The resolved recipe, to pass back with -c."""
+        write_text(self.folder / RECIPE, config.to_yaml())
+
+    def save_epoch(self, step_cell: TrainStep, row: EpochRow, epochs: int) -> None:
+        """Weights and state after the epoch of `row`, of `epochs` in all."""
+        path = self.save(step_cell.weights(), step_cell, row.epoch, row.step, row.top1)
+        logger.info("epoch %d/%d  train loss %.4f  saved %s", row.epoch, epochs, row.train_loss, path)
+
     def save(self, weights: Mapping[str, Any], step_cell: nn.Cell, epoch: int, step: int, top1: float | None) -> Path:
         """Write weights and state after `epoch` (counted from 1) and `step`; returns the weights' path."""
         name = self.manifest.model
@@ -125,8 +145,16 @@ def state_of(step_cell: nn.Cell) -> dict[str, Any]:
     }
 
 
-def find_state(path: str) -> tuple[Path, Checkpoint]:
-    """State file and epoch of the run that `path` (its folder, or its newest checkpoint) belongs to."""
+class Resumed(NamedTuple):
+    """A training state on disk: its file, and what was done when it was written."""
+
+    state: Path
+    epoch: int
+    step: int
+
+
+def find_state(path: str) -> Resumed:
+    """The newest state of the run that `path` (its folder, or its newest checkpoint) belongs to."""
     given = expand_home(path).resolve()
     folder = given if given.is_dir() else given.parent
     manifest = Manifest.read(folder)
@@ -140,7 +168,7 @@ def find_state(path: str) -> tuple[Path, Checkpoint]:
             f"{path}: only the newest epoch can be resumed, {folder / newest.file}; to start anew from these weights "
             "drop --resume_opt"
         )
-    return folder / manifest.state, newest
+    return Resumed(folder / manifest.state, newest.epoch, newest.step)
 
 
 def restore_state(step_cell: nn.Cell, state: Path) -> None:

@@ -45,6 +45,12 @@ def build_schedule(config: SchedulerConfig, epochs: int, steps_per_epoch: int, a
     return np.where(epoch < warmup, config.lr * factor, decayed).astype(np.float32)
 
 
+def rate_of_steps(schedule: np.ndarray, accumulation: int) -> np.ndarray:
+    """The learning rate of every step, out of those of the updates; a rest without an update shows the last."""
+    steps = np.repeat(schedule, accumulation)
+    return np.append(steps, np.repeat(steps[-1:], accumulation - 1))
+
+
 def _constant(epoch: np.ndarray, config: SchedulerConfig, span: Span) -> np.ndarray:
     return np.full(epoch.shape, config.lr)
 

@@ -10,14 +10,13 @@ from mindcv_hrnet.data.sources.split import class_names_of
 from mindcv_hrnet.deploy.metadata import Metadata, digest
 from mindcv_hrnet.deploy.mindir import write_mindir
 from mindcv_hrnet.deploy.runner import load_model
-from mindcv_hrnet.engine.load import weights_of
+from mindcv_hrnet.engine.load import load_network
 from mindcv_hrnet.engine.run_folder import Manifest
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import CheckpointError, RunError
-from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.files import expand_home, make_folder, write_atomically
-from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
+from mindcv_hrnet.weights import count_classes
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +27,9 @@ TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2, "auto": 2e-2}
 def export(config: Config) -> Path:
     """Write `ckpt_path` as MINDIR and prove that the file computes what the network computes."""
     start(config.system)
-    path = weights_of(config.model)
+    network, path, parameters = load_network(config)
+    num_classes = count_classes(parameters, path)
     config = config.override(ckpt_path=path)
-    parameters = read_checkpoint(path)
-    num_classes = config.model.num_classes or count_classes(parameters, path)
-    network = create_model(config.model.model, num_classes, config.model.in_channels)
-    fit_weights(network, parameters, path)
-    set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
     network.set_train(False)
 
     names = find_class_names(config, num_classes)

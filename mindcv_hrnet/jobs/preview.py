@@ -17,9 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from mindcv_hrnet.data.decode import UnreadableImage, decode
 from mindcv_hrnet.data.loader import TrainBatch, TrainLoader
 from mindcv_hrnet.data.transforms import draw_crop
+from mindcv_hrnet.engine.build import build_preprocess
+from mindcv_hrnet.engine.open_data import open_data
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.jobs.train import build_preprocess, open_data
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.recipe.keys import AugmentationConfig
 from mindcv_hrnet.runtime.files import make_folder, write_atomically
@@ -51,8 +52,9 @@ def preview(config: Config) -> Path:
     config, source, _ = open_data(wanted)
     rows = min(ROWS, config.data.batch_size, len(source))
     data = config.override(batch_size=rows, drop_remainder=False)
-    place = {"in_channels": config.model.in_channels, "epochs": 1}
-    loader = TrainLoader(source, data.data, config.augmentation, config.system.seed, **place)
+    loader = TrainLoader(
+        source, data.data, config.augmentation, config.system.seed, in_channels=config.model.in_channels, epochs=1
+    )
     try:
         batch = next(loader.batches(0))
         entries = loader.entries(0, 0)

@@ -7,7 +7,7 @@ import resource
 import numpy as np
 import pytest
 
-from mindcv_hrnet.engine.run_folder import Checkpoint, Manifest, RunFolder, find_state, restore_state, state_of
+from mindcv_hrnet.engine.run_folder import Manifest, RunFolder, find_state, restore_state, state_of
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.weights import read_checkpoint
@@ -181,13 +181,13 @@ def test_a_resumed_run_takes_the_same_steps(tmp_path, linear_step, linear_batch,
         first(*linear_batch(seed))
     first.take_totals()
     RunFolder(tmp_path, "tiny", CLASSES, TrainConfig()).save(first.weights(), first, 1, 4, None)
-    path, newest = find_state(str(tmp_path))
+    resumed = find_state(str(tmp_path))
     if train.get("ema"):
         saved = read_checkpoint(str(tmp_path / "tiny-1.ckpt"))
         np.testing.assert_array_equal(saved["weight"], first.weights()["weight"].asnumpy())
         assert np.abs(saved["weight"] - first.trainable[0].asnumpy()).max() > 1e-7
-    assert (path.name, newest) == ("tiny-state-1.ckpt", Checkpoint("tiny-1.ckpt", 1, 4, None))
-    restore_state(second, path)
+    assert (resumed.state.name, resumed.epoch, resumed.step) == ("tiny-state-1.ckpt", 1, 4)
+    restore_state(second, resumed.state)
     assert float(second.loss_scale.asnumpy()) == first.loss_scale.asnumpy()
     for seed in (4, 5, 6):
         first(*linear_batch(seed))
@@ -212,9 +212,8 @@ def test_state_of_another_recipe_is_refused(run, linear_step):
 
 def test_find_state(run, tmp_path):
     run([50.0, 60.0])
-    newest = Checkpoint("tiny-2.ckpt", 2, 20, 60.0)
     for given in ("run", "run/tiny-2.ckpt", "run/tiny-state-2.ckpt"):
-        assert find_state(str(tmp_path / given)) == (tmp_path / "run/tiny-state-2.ckpt", newest)
+        assert find_state(str(tmp_path / given)) == (tmp_path / "run/tiny-state-2.ckpt", 2, 20)
     with pytest.raises(CheckpointError) as error:
         find_state(str(tmp_path / "run/tiny-1.ckpt"))
     assert str(error.value) == (

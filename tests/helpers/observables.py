@@ -20,11 +20,13 @@ from mindspore import nn, ops
 
 from mindcv_hrnet import models
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
+from mindcv_hrnet.engine.build import build_preprocess, build_step
+from mindcv_hrnet.engine.open_data import open_data, open_validation
 from mindcv_hrnet.engine.schedules import build_schedule
 from mindcv_hrnet.engine.start import start
-from mindcv_hrnet.jobs import export as exporting
-from mindcv_hrnet.jobs import train as training
-from mindcv_hrnet.jobs import validate as evaluation
+from mindcv_hrnet.jobs.export import export
+from mindcv_hrnet.jobs.train import train
+from mindcv_hrnet.jobs.validate import validate
 from mindcv_hrnet.models.hrnet import Bottleneck
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -55,8 +57,8 @@ def sketched():
         return Sketch(num_classes, in_channels, **rates)
 
     with pytest.MonkeyPatch.context() as patch:
-        for job in (training, evaluation, exporting):
-            patch.setattr(job, "create_model", create)
+        for place in ("build", "load"):
+            patch.setattr(f"mindcv_hrnet.engine.{place}.create_model", create)
         yield
 
 
@@ -99,7 +101,7 @@ def frozen(arrays):
 
 
 def train_loader(config):
-    config, source, _ = training.open_data(config)
+    config, source, _ = open_data(config)
     loader = TrainLoader(
         source, config.data, config.augmentation, config.system.seed, in_channels=config.model.in_channels
     )
@@ -118,11 +120,11 @@ def device_batch(config):
     config, loader = train_loader(config)
     with closing(loader):
         batch = [ms.Tensor(array) for array in next(loader.batches(0))]
-    return frozen([tensor.asnumpy() for tensor in training.build_preprocess(config)(*batch)])
+    return frozen([tensor.asnumpy() for tensor in build_preprocess(config)(*batch)])
 
 
 def validation_batches(config):
-    source = evaluation.open_validation(config)
+    source = open_validation(config)
     with closing(EvalLoader(source, config.data, config.augmentation, in_channels=config.model.in_channels)) as loader:
         return [frozen(batch) for batch in loader]
 
@@ -137,14 +139,14 @@ def decoding_threads(config):
 
 
 def classes(config):
-    config, source, _ = training.open_data(config)
+    config, source, _ = open_data(config)
     return config.model.num_classes, source.class_names
 
 
 def fetched(config):
     """Files of the data folder after the data set is opened."""
     with elsewhere() as folder:
-        training.open_data(config)
+        open_data(config)
         return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
@@ -171,7 +173,7 @@ def steps(config, cluster=None):
     config, loader = train_loader(config)
     rates = np.full(20, config.scheduler.lr, np.float32)
     with closing(loader), sketched():
-        network, step = training.build_step(config, rates, cluster or Cluster())
+        network, step = build_step(config, rates, cluster or Cluster())
         losses = [float(step(*map(ms.Tensor, batch))) for batch in loader.batches(0)]
     # bytes, as a loss that is no number is unequal to itself
     return (
@@ -192,14 +194,14 @@ def steps_of_two_ranks(config):
 
 def starting_weights(config):
     with sketched():
-        network, _ = training.build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
+        network, _ = build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
     return weights_of(network.parameters_dict())
 
 
 def cells_computed_again(config):
     """Which cells the backward pass computes again, and whose statistics the step moves."""
     with sketched():
-        network, step = training.build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
+        network, step = build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
     flagged = [name for name, cell in network.cells_and_names() if "output_recompute" in cell.get_flags()]
     return flagged, step.statistics and len(step.statistics.statistics)
 
@@ -219,7 +221,7 @@ def connection(config):
 def run(config):
     """Files, metrics without times, log lines and newest weights of a training run."""
     with elsewhere() as folder, sketched(), told() as lines:
-        place = training.train(config)
+        place = train(config)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         with open(place / "metrics.csv", newline="") as file:
             rows = [
@@ -233,7 +235,7 @@ def run(config):
 def validation(config):
     """Counts and loss of the validation job."""
     with sketched():
-        result = evaluation.validate(config)
+        result = validate(config)
     return result.count, result.correct1, result.loss
 
 
@@ -241,6 +243,6 @@ def exported(config):
     """Name and input shape of the exported file."""
     with elsewhere(), sketched():
         shutil.copytree(config.model.ckpt_path, "trained")
-        path = exporting.export(config.override(ckpt_path="trained"))
+        path = export(config.override(ckpt_path="trained"))
         placeholder = ms.load_mindir(str(path)).graph.input[0]
         return path.name, list(placeholder.tensor[0].dims)

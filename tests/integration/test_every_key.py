@@ -200,7 +200,7 @@ def observe(tmp_path_factory):
         patch.setattr("mindcv_hrnet.engine.load.published_at", lambda model: "")
         patch.setattr("mindcv_hrnet.engine.load.fetch", lambda address: place / "started" / published[address])
         with see.sketched():
-            see.training.train(read({**BASE, "ckpt_save_dir": "{place}/started"}))
+            see.train(read({**BASE, "ckpt_save_dir": "{place}/started"}))
         yield SimpleNamespace(look=look, seen={})
         prefetch.usable_workers.cache_clear()
 

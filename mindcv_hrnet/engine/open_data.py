@@ -1,0 +1,33 @@
+"""The splits that a job reads, their classes numbered alike."""
+
+import logging
+
+from mindcv_hrnet.data.sources.download import download_dataset
+from mindcv_hrnet.data.sources.split import Source, class_names_of, open_split
+from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.recipe.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+def open_data(config: Config) -> tuple[Config, Source, Source | None]:
+    """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted."""
+    data = config.data
+    download_dataset(data)
+    source = open_split(data.data_dir, data.train_split, dataset=data.dataset)
+    found, stated = len(source.class_names), config.model.num_classes
+    if stated is not None and stated != found:
+        raise DataError(f"{source.root}: has {found} classes, num_classes is {stated}; pass --num_classes {found}")
+    wanted = config.system.val_while_train
+    validation = open_split(data.data_dir, data.val_split, source.class_names, data.dataset) if wanted else None
+    return config.override(num_classes=found), source, validation
+
+
+def open_validation(config: Config) -> Source:
+    """The validation split, its classes numbered as in the training split where that is there."""
+    data = config.data
+    download_dataset(data)
+    names = class_names_of(data.data_dir, data.train_split, data.dataset)
+    if names is None:
+        logger.warning("no %s split in %s: classes are numbered by %s", data.train_split, data.data_dir, data.val_split)
+    return open_split(data.data_dir, data.val_split, names, data.dataset)
