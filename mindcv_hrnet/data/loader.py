@@ -161,7 +161,16 @@ class TrainLoader(_Loader[TrainBatch]):
         entries = self.entries(epoch, step)
         a, batch = self.augmentation, self.example()
         probability = 0.0 if a.mixup_off_epoch and epoch >= a.mixup_off_epoch else a.cutmix_prob
-        batch.mix[:] = draw_mix(self.seed, epoch, step, self.rank, a.image_resize, a.mixup, a.cutmix, probability)
+        batch.mix[:] = draw_mix(
+            seed=self.seed,
+            epoch=epoch,
+            step=step,
+            rank=self.rank,
+            side=a.image_resize,
+            mixup=a.mixup,
+            cutmix=a.cutmix,
+            probability=probability,
+        )
         rows = chunks(len(entries), self._ahead.workers)
         return batch, [partial(self._fill, epoch, entries, batch, part) for part in rows]
 
@@ -177,10 +186,17 @@ class TrainLoader(_Loader[TrainBatch]):
                 # the first of several views stays as it is
                 if a.re_prob and (view or self._views == 1):
                     rest = drawn[self.transform.draws + view * erase_draws(a.re_max_attempts) :]
-                    box = draw_erase(rest, a.image_resize, a.re_prob, a.re_scale, a.re_ratio, a.re_max_attempts)
+                    box = draw_erase(
+                        rest,
+                        side=a.image_resize,
+                        probability=a.re_prob,
+                        scale=a.re_scale,
+                        ratio=a.re_ratio,
+                        attempts=a.re_max_attempts,
+                    )
                     if a.re_value == "random":
                         noise = generator(self.seed, Purpose.ERASE_NOISE, epoch, entry, view)
-                        fill_with_noise(batch.images[place], box, noise, a.mean, a.std)
+                        fill_with_noise(batch.images[place], box, noise, mean=a.mean, std=a.std)
                     else:
                         batch.erase[place] = box
 
@@ -212,7 +228,7 @@ class EvalLoader(_Loader[EvalBatch]):
         size: int = 1,
         in_channels: int = 3,
     ) -> None:
-        self.sampler = EvalSampler(len(source), data.batch_size, rank, size)
+        self.sampler = EvalSampler(length=len(source), batch_size=data.batch_size, rank=rank, size=size)
         self.steps = self.sampler.steps
         draw = generator(0, Purpose.ORDER)
         self._order = draw.permutation(len(source)) if data.eval_shuffle else np.arange(len(source))
@@ -259,8 +275,8 @@ def build_train_transform(augmentation: AugmentationConfig) -> TrainTransform:
         augment = build_policy(a.auto_augment, a.mean if len(a.mean) == 3 else tuple(a.mean) * 3, method.cv)
     elif a.color_jitter:
         augment = ColorJitter(a.color_jitter)
-    crop = RandomCrop(a.image_resize, a.scale, a.ratio, method)
-    return TrainTransform(crop, a.hflip, a.vflip, augment, views=max(1, a.aug_splits))
+    crop = RandomCrop(a.image_resize, scale=a.scale, ratio=a.ratio, method=method)
+    return TrainTransform(crop, hflip=a.hflip, vflip=a.vflip, augment=augment, views=max(1, a.aug_splits))
 
 
 def build_eval_transform(augmentation: AugmentationConfig) -> EvalTransform:

@@ -24,7 +24,7 @@ LAYOUT = 1
 """Raised when files change so that an older package would misread them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """How to make a network's input, and what its outputs mean.
 
@@ -67,8 +67,14 @@ class Metadata:
         """The metadata of a recipe."""
         a, export = config.augmentation, config.export
         return cls(
-            *(config.model.model, config.model.in_channels, a.image_resize, a.crop_pct, a.interpolation),
-            *(a.mean, a.std, tuple(class_names)),
+            model=config.model.model,
+            in_channels=config.model.in_channels,
+            image_resize=a.image_resize,
+            crop_pct=a.crop_pct,
+            interpolation=a.interpolation,
+            mean=a.mean,
+            std=a.std,
+            class_names=tuple(class_names),
             batch_size=export.export_batch_size,
             outputs=tuple(outputs),
             version=__version__,

@@ -81,9 +81,21 @@ def create_model(
 
     network: nn.Cell
     if features_only:
-        network = HRNetFeatures(spec, in_channels, wanted, features == "incre", drop_path_rate)
+        network = HRNetFeatures(
+            spec,
+            in_channels=in_channels,
+            out_indices=wanted,
+            widened=features == "incre",
+            drop_path_rate=drop_path_rate,
+        )
     else:
-        network = HRNet(spec, num_classes, in_channels, drop_rate, drop_path_rate)
+        network = HRNet(
+            spec,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+        )
     if checkpoint:
         # Only those who load weights need the module that reads them.
         from mindcv_hrnet.weights import start_from

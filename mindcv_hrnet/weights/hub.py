@@ -90,7 +90,15 @@ def push(
     """
     hub = _library()
     with tempfile.TemporaryDirectory() as folder:
-        write_repository(Path(folder), checkpoint, repository, model, results or {}, license_name, class_names or [])
+        write_repository(
+            Path(folder),
+            checkpoint=checkpoint,
+            repository=repository,
+            model=model,
+            results=results or {},
+            license_name=license_name,
+            class_names=class_names or [],
+        )
         try:
             hub.create_repo(repository, private=private, exist_ok=True)
             commit = hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Weights of {model}")
@@ -101,6 +109,7 @@ def push(
 
 def write_repository(
     folder: Path,
+    *,
     checkpoint: str,
     repository: str,
     model: str,

@@ -4,15 +4,10 @@ from mindcv_hrnet.data.augment.mix_erase import draw_erase, draw_mix, erase_draw
 from mindcv_hrnet.data.rng import Purpose, generator, uniforms
 
 
-def erase_boxes(count, probability=1.0, scale=(0.02, 0.33), ratio=(0.3, 3.3), attempts=10, size=224):
-    return np.array(
-        [
-            draw_erase(
-                uniforms(0, Purpose.SAMPLE, 0, i, erase_draws(attempts)), size, probability, scale, ratio, attempts
-            )
-            for i in range(count)
-        ]
-    )
+def erase_boxes(count, probability=1.0, scale=(0.02, 0.33), ratio=(0.3, 3.3), attempts=10):
+    settings = dict(side=224, probability=probability, scale=scale, ratio=ratio, attempts=attempts)
+    drawn = (uniforms(0, Purpose.SAMPLE, 0, i, erase_draws(attempts)) for i in range(count))
+    return np.array([draw_erase(numbers, **settings) for numbers in drawn])
 
 
 def test_erase_boxes_have_the_area_ratio_and_probability_asked_for():
@@ -31,14 +26,15 @@ def test_erase_gives_up_when_no_box_fits():
 def test_noise_is_standard_normal_after_normalisation():
     image = np.zeros((3, 64, 64), np.uint8)
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    fill_with_noise(image, (8, 0, 56, 64), generator(0, Purpose.ERASE_NOISE), mean, std)
+    fill_with_noise(image, (8, 0, 56, 64), generator(0, Purpose.ERASE_NOISE), mean=mean, std=std)
     assert not image[:, :8].any() and not image[:, 56:].any()
     inside = (image[:, 8:56] - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     assert np.abs(inside.mean(axis=(1, 2))).max() < 0.05 and np.abs(inside.std(axis=(1, 2)) - 1).max() < 0.07
 
 
 def mixes(count, mixup, cutmix, probability=1.0, rank=0):
-    return np.array([draw_mix(0, 1, step, rank, 224, mixup, cutmix, probability) for step in range(count)])
+    settings = dict(seed=0, epoch=1, rank=rank, side=224, mixup=mixup, cutmix=cutmix, probability=probability)
+    return np.array([draw_mix(step=step, **settings) for step in range(count)])
 
 
 def test_mixup_takes_the_whole_image_and_a_beta_weight():
@@ -69,5 +65,6 @@ def test_both_share_the_batches_and_the_probability_holds():
 
 
 def test_ranks_and_steps_draw_for_themselves():
-    assert len({draw_mix(0, 0, step, rank, 224, 0.2, 1.0, 1.0) for step in range(5) for rank in range(8)}) == 40
-    assert draw_mix(0, 0, 3, 1, 224, 0.2, 1.0, 1.0) == draw_mix(0, 0, 3, 1, 224, 0.2, 1.0, 1.0)
+    settings = dict(seed=0, epoch=0, side=224, mixup=0.2, cutmix=1.0, probability=1.0)
+    assert len({draw_mix(step=step, rank=rank, **settings) for step in range(5) for rank in range(8)}) == 40
+    assert draw_mix(step=3, rank=1, **settings) == draw_mix(step=3, rank=1, **settings)
