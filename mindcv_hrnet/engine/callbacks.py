@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -101,7 +100,7 @@ class LossGuard(Callback):
     def on_train_step_end(self, run_context: Any) -> None:
         step = step_of(run_context, self.shape)
         # Reading the loss makes the device wait, so not at every step; overflowed steps may be skipped instead
-        if not self.step.skip_overflow and (step % self.interval == 0 or self.cluster.device == "CPU"):
+        if self.step.check is None and (step % self.interval == 0 or self.cluster.device == "CPU"):
             check_loss(loss_of(run_context), step)
 
 
@@ -115,7 +114,6 @@ class EpochEnd(Callback):
         loss: EpochLoss,
         statistics: StatisticsOverRanks,
         *,
-        averaged: Callable[[], AbstractContextManager[None]],
         evaluate: Callable[[], Evaluation] | None = None,
         val_interval: int = 1,
         write: Callable[[EpochRow], None] | None = None,
@@ -124,7 +122,7 @@ class EpochEnd(Callback):
     ):
         super().__init__()
         self.shape, self.step_log, self.loss, self.statistics = shape, step_log, loss, statistics
-        self.averaged, self.evaluate, self.val_interval = averaged, evaluate, val_interval
+        self.evaluate, self.val_interval = evaluate, val_interval
         self.write, self.save, self.save_interval = write, save, save_interval
 
     def on_train_epoch_end(self, run_context: Any) -> None:
@@ -134,8 +132,7 @@ class EpochEnd(Callback):
         check_loss(row.train_loss, row.step, overflowed=totals.updates == 0)
         self.statistics.average()
         if self.evaluate and self._is_due(row.epoch, self.val_interval):
-            with self.averaged():
-                result = self.evaluate()
+            result = self.evaluate()
             row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)
             logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
         if self.write:

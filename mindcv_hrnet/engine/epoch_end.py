@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import mindspore as ms
 import numpy as np
 
-from mindcv_hrnet.engine.step import TrainStep, overwrite
+from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.files import write_text
@@ -50,13 +50,13 @@ class EpochLoss:
 
     def take(self, epoch: int) -> EpochTotals:
         """Read and reset what the step has added up. RunError where every update overflowed and no scale can fall."""
-        totals = self.step.take_totals()
+        totals = self.step.totals.take()
         loss_sum = sum_over_ranks(np.array([totals.loss_sum], np.float32), self.cluster)
         if totals.updates:
             loss = float(loss_sum[0]) / self.cluster.size / totals.updates
             return EpochTotals(loss, totals.updates, totals.skipped)
-        scale = float(self.step.loss_scale.asnumpy())
-        if not self.step.dynamic or scale <= 1:
+        scale = float(self.step.scale.value.asnumpy())
+        if not self.step.scale.dynamic or scale <= 1:
             raise RunError(f"every update of epoch {epoch} overflowed; lower loss_scale, lr or amp_level")
         logger.warning("every update of epoch %d overflowed; the loss scale falls, to %g", epoch, scale)
         return EpochTotals(math.nan, 0, totals.skipped)
@@ -77,7 +77,7 @@ class StatisticsOverRanks:
         mean = sum_over_ranks(np.concatenate(values), self.cluster) / self.cluster.size
         ends = np.cumsum([len(value) for value in values])
         for parameter, value in zip(self.statistics, np.split(mean, ends[:-1]), strict=True):
-            overwrite(parameter, ms.Tensor(value.astype(np.float32)))
+            ms.ops.assign(parameter, ms.Tensor(value.astype(np.float32)))
 
 
 class MetricsFile:

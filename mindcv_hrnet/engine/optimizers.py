@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
+from mindcv_hrnet.engine.blend import Blend
 from mindcv_hrnet.engine.update_rules import BETA1, BETA2, Adagrad, AdamW, Lamb, Lion, NAdam
 from mindcv_hrnet.models.stages import HEAD, STAGES, part_of
 from mindcv_hrnet.recipe.keys import OptimizerConfig
@@ -15,22 +16,23 @@ EPS = {"rmsprop": 1e-10, "adagrad": 1e-10, "lamb": 1e-6}
 DEFAULT_EPS = 1e-8
 # Optimizers with a Nesterov form that `use_nesterov` chooses
 NESTEROV = ("sgd", "momentum", "nesterov", "adam")
+# Last parts of the names of parameters without weight decay, by `weight_decay_filter`
+NO_DECAY = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
 
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, as `weight_decay_filter` says, in MindSpore's group format."""
-    spared = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
-    endings = spared[config.weight_decay_filter]
-    without = [parameter for parameter in parameters if parameter.name.rsplit(".", 1)[-1] in endings]
-    names = {parameter.name for parameter in without}
+    endings = NO_DECAY[config.weight_decay_filter]
+    no_decay = [parameter for parameter in parameters if parameter.name.rsplit(".", 1)[-1] in endings]
+    names = {parameter.name for parameter in no_decay}
     groups = [
         {"params": [p for p in parameters if p.name not in names], "weight_decay": config.weight_decay},
-        {"params": without, "weight_decay": 0.0},
+        {"params": no_decay, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]] + [{"order_params": list(parameters)}]
 
 
-def rate_factor(name: str, config: OptimizerConfig) -> float:
+def lr_scale(name: str, config: OptimizerConfig) -> float:
     """Factor on a parameter's learning rate: `layer_decay` for each part above it, `head_lr_factor` in the head."""
     part = part_of(name)
     if part == HEAD:
@@ -38,46 +40,30 @@ def rate_factor(name: str, config: OptimizerConfig) -> float:
     return (config.layer_decay or 1.0) ** (len(STAGES) - STAGES.index(part))
 
 
-_copy, _blend = ops.MultitypeFuncGraph("copy"), ops.MultitypeFuncGraph("blend")
-
-
-@_copy.register("Tensor")
-def _copy_one(weight: Parameter) -> Tensor:
-    return ops.deepcopy(weight)
-
-
-@_blend.register("Number", "Tensor", "Tensor")
-def _blend_one(factor: float, before: Tensor, weight: Parameter) -> bool:
-    return ops.depend(True, ops.assign(weight, before + factor * (weight - before)))
-
-
-class RateFactors(nn.Cell):
+class ScaledRates(nn.Cell):
     """An optimizer whose steps are scaled by a factor per parameter, which equals scaling the learning rate.
 
     MindSpore's own rates per parameter are looked up one call by call: at an HRNet's thousand parameters graph mode
     runs out of depth. The price is a copy of the scaled weights while the update lasts.
     """
 
-    def __init__(self, optimizer: nn.Optimizer, factors: Sequence[float]):
+    def __init__(self, optimizer: nn.Optimizer, lr_scales: Sequence[float]) -> None:
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
-        scaled = [(p, f) for p, f in zip(optimizer.parameters, factors, strict=True) if f != 1]
-        self.scaled = ParameterTuple([parameter for parameter, _ in scaled])
-        self.factors = tuple(factor for _, factor in scaled)
-        self.map_ = ops.HyperMap()
+        scaled = [(p, s) for p, s in zip(optimizer.parameters, lr_scales, strict=True) if s != 1]
+        self.blend = Blend([parameter for parameter, _ in scaled], [scale for _, scale in scaled])
 
-    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
-        before = self.map_(_copy, self.scaled)
+    def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        before = self.blend.before()
         updated = self.optimizer(gradients)
-        self.map_(_blend, self.factors, before, self.scaled)
-        return updated
+        return self.blend(ops.depend(before, updated))
 
 
 def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Cell:
     """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
     optimizer = _optimizer(decay_groups(parameters, config), [float(rate) for rate in schedule], config)
-    factors = [rate_factor(parameter.name, config) for parameter in optimizer.parameters]
-    return optimizer if set(factors) == {1.0} else RateFactors(optimizer, factors)
+    scales = [lr_scale(parameter.name, config) for parameter in optimizer.parameters]
+    return optimizer if set(scales) == {1.0} else ScaledRates(optimizer, scales)
 
 
 def _optimizer(groups: list[dict[str, Any]], rates: list[float], config: OptimizerConfig) -> nn.Optimizer:

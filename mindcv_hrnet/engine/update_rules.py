@@ -1,161 +1,174 @@
 """Optimizers that MindSpore lacks, has for some devices only, or defines otherwise than their papers.
 
-Each keeps its state in parameters, so that a checkpoint holds it. Their rules update one parameter each:
-(..., rate, decay, weight, state ..., gradient) -> True.
+Each keeps its state in parameters, so that a checkpoint holds it. A rule updates one parameter: it takes what all
+parameters share (tensors), the parameter's weight decay, the weight, its state and its gradient, and returns something
+that depends on every write.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 BETA1, BETA2 = 0.9, 0.999
 
-_adam = ops.Adam()
-_adamw_rule = ops.MultitypeFuncGraph("adamw")
-_lion_rule = ops.MultitypeFuncGraph("lion")
-_lamb_rule = ops.MultitypeFuncGraph("lamb")
-_nadam_rule = ops.MultitypeFuncGraph("nadam")
-_adagrad_rule = ops.MultitypeFuncGraph("adagrad")
+_adam_weight_decay = ops.AdamWeightDecay()
 
 
-@_adamw_rule.register(
-    "Tensor", "Tensor", "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor"
-)
+def _rule(update: Callable[..., Any]) -> ops.MultitypeFuncGraph:
+    """The function as `HyperMap` takes it, with the types that its annotations name."""
+    arguments = inspect.signature(update).parameters.values()
+    kinds = ["Number" if argument.annotation is float else "Tensor" for argument in arguments]
+    graph = ops.MultitypeFuncGraph(update.__name__)
+    graph.register(*kinds)(update)
+    return graph
+
+
+@_rule
 def _adamw(
-    beta1_power: Tensor,
-    beta2_power: Tensor,
-    betas: Tensor,
+    beta1: Tensor,
+    beta2: Tensor,
+    eps: Tensor,
+    rate: Tensor,
+    decay_scale: Tensor,
+    decay: float,
+    weight: Parameter,
+    mean: Parameter,
+    square: Parameter,
+    gradient: Tensor,
+) -> Any:
+    return _adam_weight_decay(weight, mean, square, rate, beta1, beta2, eps, decay_scale * decay, gradient)[0]
+
+
+@_rule
+def _lion(rate: Tensor, decay: float, weight: Parameter, mean: Parameter, gradient: Tensor) -> Any:
+    direction = ops.sign(0.9 * mean + 0.1 * gradient)
+    mean_after = ops.assign(mean, 0.99 * mean + 0.01 * gradient)
+    return ops.assign(weight, weight - rate * (ops.depend(direction, mean_after) + decay * weight))
+
+
+@_rule
+def _lamb(
+    correction1: Tensor,
+    correction2: Tensor,
     eps: Tensor,
     rate: Tensor,
     decay: float,
     weight: Parameter,
-    moment1: Parameter,
-    moment2: Parameter,
+    mean: Parameter,
+    square: Parameter,
     gradient: Tensor,
-) -> bool:
-    if decay > 0:
-        ops.assign(weight, weight * (1 - rate * decay))
-    _adam(weight, moment1, moment2, beta1_power, beta2_power, rate, betas[0], betas[1], eps, gradient)
-    return True
-
-
-@_lion_rule.register("Tensor", "Number", "Tensor", "Tensor", "Tensor")
-def _lion(rate: Tensor, decay: float, weight: Parameter, moment: Parameter, gradient: Tensor) -> bool:
-    direction = ops.sign(0.9 * moment + 0.1 * gradient)
-    moment_after = ops.assign(moment, 0.99 * moment + 0.01 * gradient)
-    weight_after = ops.assign(weight, weight - rate * (ops.depend(direction, moment_after) + decay * weight))
-    return ops.depend(True, weight_after)
-
-
-@_lamb_rule.register("Tensor", "Tensor", "Number", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor")
-def _lamb(
-    correction1: Tensor,
-    correction2: Tensor,
-    eps: float,
-    rate: Tensor,
-    decay: float,
-    weight: Parameter,
-    moment1: Parameter,
-    moment2: Parameter,
-    gradient: Tensor,
-) -> bool:
-    mean = BETA1 * moment1 + (1 - BETA1) * gradient
-    square = BETA2 * moment2 + (1 - BETA2) * gradient * gradient
-    ratio = (mean / correction1) / (ops.sqrt(square / correction2) + eps) + decay * weight
+) -> Any:
+    mean_now, square_now = _moments(mean, square, gradient)
+    ratio = (mean_now / correction1) / (ops.sqrt(square_now / correction2) + eps) + decay * weight
     length, step = ops.sqrt(ops.reduce_sum(weight * weight)), ops.sqrt(ops.reduce_sum(ratio * ratio))
     # A weight or a step of zero length has no direction to trust more or less
     trusted = ops.logical_and(length > 0, step > 0)
     trust = ops.select(trusted, length / ops.select(trusted, step, ops.ones_like(step)), ops.ones_like(length))
-    stored = ops.assign(moment1, mean), ops.assign(moment2, square), ops.assign(weight, weight - rate * trust * ratio)
-    return ops.depend(True, stored)
+    return _store(mean, mean_now, square, square_now, weight, weight - rate * trust * ratio)
 
 
-@_nadam_rule.register(
-    "Tensor", "Tensor", "Tensor", "Number", "Tensor", "Number", "Tensor", "Tensor", "Tensor", "Tensor"
-)
+@_rule
 def _nadam(
     share_now: Tensor,
     share_next: Tensor,
     correction2: Tensor,
-    eps: float,
+    eps: Tensor,
     rate: Tensor,
     decay: float,
     weight: Parameter,
-    moment1: Parameter,
-    moment2: Parameter,
+    mean: Parameter,
+    square: Parameter,
     gradient: Tensor,
-) -> bool:
+) -> Any:
     gradient = gradient + decay * weight
-    mean = BETA1 * moment1 + (1 - BETA1) * gradient
-    square = BETA2 * moment2 + (1 - BETA2) * gradient * gradient
-    step = (share_now * gradient + share_next * mean) / (ops.sqrt(square / correction2) + eps)
-    stored = ops.assign(moment1, mean), ops.assign(moment2, square), ops.assign(weight, weight - rate * step)
-    return ops.depend(True, stored)
+    mean_now, square_now = _moments(mean, square, gradient)
+    step = (share_now * gradient + share_next * mean_now) / (ops.sqrt(square_now / correction2) + eps)
+    return _store(mean, mean_now, square, square_now, weight, weight - rate * step)
 
 
-@_adagrad_rule.register("Number", "Tensor", "Number", "Tensor", "Tensor", "Tensor")
-def _adagrad(eps: float, rate: Tensor, decay: float, weight: Parameter, squares: Parameter, gradient: Tensor) -> bool:
+@_rule
+def _adagrad(eps: Tensor, rate: Tensor, decay: float, weight: Parameter, squares: Parameter, gradient: Tensor) -> Any:
     gradient = gradient + decay * weight
     total = squares + gradient * gradient
-    stored = ops.assign(squares, total), ops.assign(weight, weight - rate * gradient / (ops.sqrt(total) + eps))
-    return ops.depend(True, stored)
+    return ops.assign(squares, total), ops.assign(weight, weight - rate * gradient / (ops.sqrt(total) + eps))
+
+
+def _moments(mean: Parameter, square: Parameter, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Running mean of gradients and of their squares, as Adam has them."""
+    return BETA1 * mean + (1 - BETA1) * gradient, BETA2 * square + (1 - BETA2) * gradient * gradient
+
+
+def _store(
+    mean: Parameter, mean_now: Tensor, square: Parameter, square_now: Tensor, weight: Parameter, weight_now: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return ops.assign(mean, mean_now), ops.assign(square, square_now), ops.assign(weight, weight_now)
 
 
 class _Optimizer(nn.Optimizer):
-    """What the optimizers share: the count of updates, and a rule mapped over the parameters."""
+    """What the optimizers share: the count of updates, the weight decay of each parameter, and its state."""
 
-    def __init__(self, params: Any, learning_rate: Any, eps: float = 0.0):
+    def __init__(self, params: Any, learning_rate: Any, eps: float = 0.0) -> None:
         super().__init__(learning_rate, params)
         assert not self.is_group_lr
         self.decays = tuple(float(decay) for decay in self.weight_decay)
-        self.hyper_map = ops.HyperMap()
-        self.eps = eps
+        self.eps = Tensor(eps, mstype.float32)
+        self.map_ = ops.HyperMap()
 
-    def begin(self) -> tuple[Tensor, Tensor]:
-        """(learning rate, number of this update from 1 as float32 of shape (1,))."""
+    def state(self, prefix: str, init: Any = "zeros") -> ParameterTuple:
+        """One tensor for each parameter, by its name behind `prefix`."""
+        return self._parameters.clone(prefix=prefix, init=init)
+
+    def rate(self) -> Tensor:
+        """Learning rate of this update, which counts from here on."""
         rate = self.get_lr()
-        self.assignadd(self.global_step, self.global_step_increase_tensor)
-        return rate, ops.cast(self.global_step, mstype.float32)
+        return ops.depend(rate, self.assignadd(self.global_step, self.global_step_increase_tensor))
+
+    def updates(self, rate: Tensor) -> Tensor:
+        """Number of the update that has this rate, from 1, as float32 of shape (1,)."""
+        return ops.cast(ops.depend(self.global_step, rate), mstype.float32)
 
 
 class AdamW(_Optimizer):
     """Adam with decoupled weight decay (arXiv:1711.05101, algorithm 2).
 
-    MindSpore's AdamWeightDecay has no bias correction. Here its Adam kernel does the update: the kernel corrects the
-    learning rate for the bias, and eps is scaled alike, so that it means what it means in the paper.
+    MindSpore's kernel has no bias correction. With corrections c1 = 1 - beta1^t and c2 = 1 - beta2^t
+
+        weight - rate * (mean / c1 / (sqrt(square / c2) + eps) + decay * weight)
+
+    is what the kernel computes of rate * sqrt(c2) / c1, eps * sqrt(c2) and decay * c1 / sqrt(c2).
     """
 
-    def __init__(self, params: Any, learning_rate: Any, eps: float = 1e-8):
+    def __init__(self, params: Any, learning_rate: Any, eps: float = 1e-8) -> None:
         super().__init__(params, learning_rate, eps)
-        self.moments1 = self._parameters.clone(prefix="adam_m", init="zeros")
-        self.moments2 = self._parameters.clone(prefix="adam_v", init="zeros")
+        self.means, self.squares = self.state("adam_m"), self.state("adam_v")
         self.beta1_power = Parameter(Tensor(1.0, mstype.float32), name="beta1_power")
         self.beta2_power = Parameter(Tensor(1.0, mstype.float32), name="beta2_power")
-        self.betas = Tensor([BETA1, BETA2], mstype.float32)
+        self.beta1, self.beta2 = Tensor(BETA1, mstype.float32), Tensor(BETA2, mstype.float32)
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
-        rate, _ = self.begin()
-        beta1_power = self.beta1_power * self.betas[0]
-        beta2_power = self.beta2_power * self.betas[1]
+        rate = self.rate()
+        beta1_power, beta2_power = self.beta1_power * self.beta1, self.beta2_power * self.beta2
         ops.assign(self.beta1_power, beta1_power)
         ops.assign(self.beta2_power, beta2_power)
-        eps = self.eps * ops.sqrt(1 - beta2_power)
-        rule = ops.partial(_adamw_rule, beta1_power, beta2_power, self.betas, eps, rate)
-        return self.hyper_map(rule, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+        correction1, root2 = 1 - beta1_power, ops.sqrt(1 - beta2_power)
+        eps, rate = self.eps * root2, rate * root2 / correction1
+        rule = ops.partial(_adamw, self.beta1, self.beta2, eps, rate, correction1 / root2)
+        return self.map_(rule, self.decays, self._parameters, self.means, self.squares, gradients)
 
 
 class Lion(_Optimizer):
     """Sign of an interpolated momentum, decoupled decay (arXiv:2302.06675, algorithm 2; betas 0.9 and 0.99)."""
 
-    def __init__(self, params: Any, learning_rate: Any):
+    def __init__(self, params: Any, learning_rate: Any) -> None:
         super().__init__(params, learning_rate)
-        self.moments = self._parameters.clone(prefix="lion_m", init="zeros")
+        self.means = self.state("lion_m")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
-        rate, _ = self.begin()
-        rule = ops.partial(_lion_rule, rate)
-        return self.hyper_map(rule, self.decays, self._parameters, self.moments, gradients)
+        rule = ops.partial(_lion, self.rate())
+        return self.map_(rule, self.decays, self._parameters, self.means, gradients)
 
 
 class Lamb(_Optimizer):
@@ -164,47 +177,47 @@ class Lamb(_Optimizer):
     MindSpore's own has no CPU kernel and is deprecated.
     """
 
-    def __init__(self, params: Any, learning_rate: Any, eps: float):
+    def __init__(self, params: Any, learning_rate: Any, eps: float) -> None:
         super().__init__(params, learning_rate, eps)
-        self.moments1 = self._parameters.clone(prefix="lamb_m", init="zeros")
-        self.moments2 = self._parameters.clone(prefix="lamb_v", init="zeros")
+        self.means, self.squares = self.state("lamb_m"), self.state("lamb_v")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
-        rate, update = self.begin()
-        rule = ops.partial(_lamb_rule, 1 - ops.pow(BETA1, update), 1 - ops.pow(BETA2, update), self.eps, rate)
-        return self.hyper_map(rule, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+        rate = self.rate()
+        update = self.updates(rate)
+        rule = ops.partial(_lamb, 1 - ops.pow(BETA1, update), 1 - ops.pow(BETA2, update), self.eps, rate)
+        return self.map_(rule, self.decays, self._parameters, self.means, self.squares, gradients)
 
 
 class NAdam(_Optimizer):
     """Adam with Nesterov momentum (Dozat, 2016; as torch.optim.NAdam, momentum_decay 0.004)."""
 
-    def __init__(self, params: Any, learning_rate: Any, eps: float):
+    def __init__(self, params: Any, learning_rate: Any, eps: float) -> None:
         super().__init__(params, learning_rate, eps)
-        self.moments1 = self._parameters.clone(prefix="nadam_m", init="zeros")
-        self.moments2 = self._parameters.clone(prefix="nadam_v", init="zeros")
+        self.means, self.squares = self.state("nadam_m"), self.state("nadam_v")
         self.momentum_product = Parameter(Tensor([1.0], mstype.float32), name="momentum_product")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
-        rate, update = self.begin()
+        rate = self.rate()
+        update = self.updates(rate)
         momentum, following = self.momentum_of(update), self.momentum_of(update + 1)
         product = self.momentum_product * momentum
         ops.assign(self.momentum_product, product)
         share_now, share_next = (1 - momentum) / (1 - product), following / (1 - product * following)
-        rule = ops.partial(_nadam_rule, share_now, share_next, 1 - ops.pow(BETA2, update), self.eps, rate)
-        return self.hyper_map(rule, self.decays, self._parameters, self.moments1, self.moments2, gradients)
+        rule = ops.partial(_nadam, share_now, share_next, 1 - ops.pow(BETA2, update), self.eps, rate)
+        return self.map_(rule, self.decays, self._parameters, self.means, self.squares, gradients)
 
     def momentum_of(self, update: Tensor) -> Tensor:
+        """The momentum of an update, which rises from 0.45 to 0.9."""
         return BETA1 * (1 - 0.5 * ops.pow(0.96, 0.004 * update))
 
 
 class Adagrad(_Optimizer):
     """Duchi et al., 2011, its sums starting at 0.1 as in MindSpore's own, which has no eps."""
 
-    def __init__(self, params: Any, learning_rate: Any, eps: float):
+    def __init__(self, params: Any, learning_rate: Any, eps: float) -> None:
         super().__init__(params, learning_rate, eps)
-        self.sums = self._parameters.clone(prefix="accum", init=0.1)
+        self.sums = self.state("accum", init=0.1)
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
-        rate, _ = self.begin()
-        rule = ops.partial(_adagrad_rule, self.eps, rate)
-        return self.hyper_map(rule, self.decays, self._parameters, self.sums, gradients)
+        rule = ops.partial(_adagrad, self.eps, self.rate())
+        return self.map_(rule, self.decays, self._parameters, self.sums, gradients)

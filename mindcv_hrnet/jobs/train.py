@@ -48,7 +48,9 @@ def train(config: Config) -> Path:
         if folder:
             folder.write_recipe(config)
         _announce(config, source, validation, shape, network, cluster)
-        evaluate = Evaluator(network, evaluation_loader, config.augmentation, cluster) if evaluation_loader else None
+        evaluate = (
+            Evaluator(step.validated, evaluation_loader, config.augmentation, cluster) if evaluation_loader else None
+        )
         fit(step, loader, _callbacks(config, shape, schedule, step, evaluate, folder, cluster), shape, config)
         if loader.damaged:
             logger.warning("%d training files could not be used; other images took their places", loader.damaged)
@@ -126,7 +128,6 @@ def _callbacks(
         step_log,
         EpochLoss(step, cluster),
         StatisticsOverRanks(step, cluster),
-        averaged=step.averaged,
         evaluate=evaluate,
         val_interval=config.system.val_interval,
         write=MetricsFile(folder.folder / "metrics.csv", shape.first_epoch).append if folder else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mindspore as ms
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
 from mindcv_hrnet.models.hrnet import Bottleneck, Module
 from mindcv_hrnet.models.layers import BatchNorm, replace_operation
@@ -62,7 +62,7 @@ def recompute(network: nn.Cell) -> None:
     """Keep of each module and bottleneck its input alone; the backward pass computes the rest again (arXiv:1604.06174).
 
     Graph mode only. The kernel of a batch normalisation then runs twice, and would move its statistics twice: it now
-    replaces them by those of the batch, and `MovingStatistics` moves them once.
+    replaces them by those of the batch, and `engine/blend.py` moves them once.
     """
     for _, unit in network.cells_and_names():
         if isinstance(unit, (Module, Bottleneck)):
@@ -72,37 +72,3 @@ def recompute(network: nn.Cell) -> None:
                     kernel = ops.BatchNorm(is_training=True, epsilon=cell.eps, momentum=1.0)
                     replace_operation(cell, "normalise_batch", kernel)
                     cell.moves_later = True
-
-
-_copy, _move = ops.MultitypeFuncGraph("copy_statistics"), ops.MultitypeFuncGraph("move_statistics")
-
-
-@_copy.register("Tensor")
-def _copy_one(statistics: Parameter) -> Tensor:
-    return ops.deepcopy(statistics)
-
-
-@_move.register("Number", "Tensor", "Tensor")
-def _move_one(momentum: float, before: Tensor, statistics: Parameter) -> bool:
-    return ops.depend(True, ops.assign(statistics, momentum * before + (1 - momentum) * statistics))
-
-
-class MovingStatistics(nn.Cell):
-    """What `recompute` leaves to be done around the gradients: `before` them, and called with it after them."""
-
-    def __init__(self, network: nn.Cell) -> None:
-        super().__init__(auto_prefix=False)
-        norms = [
-            cell
-            for _, cell in network.cells_and_names()
-            if isinstance(cell, BatchNorm) and cell.moves_later and not cell.frozen
-        ]
-        self.statistics = ParameterTuple([p for norm in norms for p in (norm.moving_mean, norm.moving_variance)])
-        self.momenta = tuple(norm.momentum for norm in norms for _ in range(2))
-        self.map_ = ops.HyperMap()
-
-    def before(self) -> tuple[Tensor, ...]:
-        return self.map_(_copy, self.statistics)
-
-    def construct(self, before: tuple[Tensor, ...]) -> Tensor:
-        return self.map_(_move, self.momenta, before, self.statistics)

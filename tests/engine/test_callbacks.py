@@ -2,7 +2,6 @@
 
 import logging
 import math
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,7 @@ from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
 from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow, EpochTotals, MetricsFile
 from mindcv_hrnet.engine.evaluate import Evaluation
 from mindcv_hrnet.engine.run_shape import RunShape
-from mindcv_hrnet.engine.step import Totals
+from mindcv_hrnet.engine.totals import Totals
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
 
@@ -28,9 +27,8 @@ def step_context(step, loss=0.25):
 
 def loss_of_an_epoch_without_updates(dynamic, scale):
     step = SimpleNamespace(
-        take_totals=lambda: Totals(0.0, 0, 3),
-        dynamic=dynamic,
-        loss_scale=SimpleNamespace(asnumpy=lambda: np.float32(scale)),
+        totals=SimpleNamespace(take=lambda: Totals(0.0, 0, 3)),
+        scale=SimpleNamespace(dynamic=dynamic, value=SimpleNamespace(asnumpy=lambda: np.float32(scale))),
     )
     return EpochLoss(step, Cluster()).take(1)
 
@@ -50,7 +48,7 @@ def test_where_nothing_can_fall_the_run_ends(dynamic, scale):
 
 @pytest.mark.parametrize(("step", "loss", "ends"), [(1, math.nan, True), (2, math.inf, True), (2, 0.5, False)])
 def test_a_loss_that_is_not_finite_ends_the_run(step, loss, ends):
-    guard = LossGuard(SimpleNamespace(skip_overflow=False), SHAPE, Cluster(), 100)
+    guard = LossGuard(SimpleNamespace(check=None), SHAPE, Cluster(), 100)
     if not ends:
         guard.on_train_step_end(step_context(step, loss))
         return
@@ -68,18 +66,11 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
 
         return part
 
-    @contextmanager
-    def averaged():
-        events.append(("average in",))
-        yield
-        events.append(("average out",))
-
     return EpochEnd(
         SHAPE,
         SimpleNamespace(close_epoch=lambda: row),
         SimpleNamespace(take=note("measure", EpochTotals(loss, updates, 1))),
         SimpleNamespace(average=note("equalise")),
-        averaged=averaged,
         evaluate=note("validate", Evaluation(200, 50, 100, 1.5, 10.0)),
         write=note("write"),
         save=note("save"),
@@ -91,7 +82,7 @@ def test_the_order_of_an_epochs_end():
     events = []
     epoch_end(events).on_train_epoch_end(None)
     names = [event[0] for event in events]
-    assert names == ["measure", "equalise", "average in", "validate", "average out", "write", "save"]
+    assert names == ["measure", "equalise", "validate", "write", "save"]
     row = events[-1][1]
     assert (row.train_loss, row.skipped_updates, row.top1, row.top5, row.val_loss) == (0.5, 1, 25.0, 50.0, 1.5)
     assert events[-2][1] is row

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindcv_hrnet.engine import step as train_step
+from mindcv_hrnet.engine import loss_scale
 
 
 @pytest.fixture(params=["pynative", "graph"], autouse=True)
@@ -18,7 +18,7 @@ def weights_of(step):
 
 
 def scale_of(step):
-    return float(step.loss_scale.asnumpy())
+    return float(step.scale.value.asnumpy())
 
 
 def reference(weights, inputs):
@@ -54,8 +54,8 @@ def test_the_loss_scale_changes_neither_loss_nor_update(linear_step, linear_batc
         assert float(step(*inputs).asnumpy()) == pytest.approx(value, abs=1e-5)
     for name, weight in weights_of(step).items():
         np.testing.assert_allclose(weight, expected[name], atol=1e-5)
-    assert step.take_totals() == (pytest.approx(sum(losses), abs=3e-5), 3, 0)
-    assert step.take_totals() == (0.0, 0, 0)
+    assert step.totals.take() == (pytest.approx(sum(losses), abs=3e-5), 3, 0)
+    assert step.totals.take() == (0.0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_overflow_skips_the_update_and_counts_it(linear_step, linear_batch, loss
     value, gradients = reference(before, inputs)
     step(*inputs)
     np.testing.assert_allclose(weights_of(step)["weight"], before["weight"] - gradients["weight"], atol=1e-5)
-    assert step.take_totals() == (pytest.approx(value, abs=1e-5), 1, 2)
-    assert step.take_totals() == (0.0, 0, 0)
+    assert step.totals.take() == (pytest.approx(value, abs=1e-5), 1, 2)
+    assert step.totals.take() == (0.0, 0, 0)
 
 
 def test_overflow_without_any_guard_reaches_the_weights(linear_step, linear_batch):
@@ -90,15 +90,15 @@ def test_overflow_without_any_guard_reaches_the_weights(linear_step, linear_batc
 
 
 def test_dynamic_scale_doubles_after_good_steps_in_a_row(linear_step, linear_batch, monkeypatch):
-    monkeypatch.setattr(train_step, "GROWTH_INTERVAL", 3)
-    monkeypatch.setattr(train_step, "LARGEST_SCALE", 32.0)
+    monkeypatch.setattr(loss_scale, "GROWTH_INTERVAL", 3)
+    monkeypatch.setattr(loss_scale, "LARGEST_SCALE", 32.0)
     step = linear_step(loss={"loss_scale": 8.0, "loss_scale_type": "dynamic"}, rates=[0.1] * 20)
     scales = []
     for seed in (0, 1, 2, 3, None, 4, 5, 6, 0, 1, 2, 3, 4, 5):
         step(*linear_batch(seed))
         scales.append(scale_of(step))
     assert scales == [8, 8, 16, 16, 8, 8, 8, 16, 16, 16, 32, 32, 32, 32]
-    assert step.take_totals().skipped == 1
+    assert step.totals.take().skipped == 1
 
 
 @pytest.mark.parametrize("loss_scale", [1.0, 1024.0])
@@ -138,7 +138,7 @@ def test_accumulated_halves_equal_the_whole_batch(linear_step, linear_batch, tra
         for name, weight in whole.weights().items():
             measured("accumulated steps", parts.weights()[name], weight)
             np.testing.assert_allclose(parts.weights()[name].asnumpy(), weight.asnumpy(), atol=1e-6)
-    assert parts.take_totals() == (pytest.approx(whole.take_totals().loss_sum, abs=1e-5), 3, 0)
+    assert parts.totals.take() == (pytest.approx(whole.totals.take().loss_sum, abs=1e-5), 3, 0)
 
 
 def test_an_overflow_spoils_its_own_update_only(linear_step, linear_batch):
@@ -155,7 +155,7 @@ def test_an_overflow_spoils_its_own_update_only(linear_step, linear_batch):
         parts(*half)
     for name, weight in weights_of(whole).items():
         np.testing.assert_allclose(weights_of(parts)[name], weight, atol=1e-6)
-    assert parts.take_totals()[1:] == (1, 1) and parts.average.updates.asnumpy() == 1
+    assert parts.totals.take()[1:] == (1, 1) and parts.ema.updates.asnumpy() == 1
 
 
 def test_the_moving_average_follows_once_per_update(linear_step, linear_batch, measured):
@@ -170,9 +170,9 @@ def test_the_moving_average_follows_once_per_update(linear_step, linear_batch, m
         measured("moving average", average, expected[name])
         np.testing.assert_allclose(average.asnumpy(), expected[name], atol=1e-7)
         assert np.abs(raw[name] - expected[name]).max() > 1e-4
-    with step.averaged():
-        for name, weight in weights_of(step).items():
-            np.testing.assert_allclose(weight, expected[name], atol=1e-7)
+    images = linear_batch(0)[0]
+    logits = images.asnumpy() @ expected["weight"] + expected["bias"]
+    np.testing.assert_allclose(step.validated(images).asnumpy(), logits, atol=1e-5)
     assert all((raw[name] == weight).all() for name, weight in weights_of(step).items())
     assert "ema.weight" in step.parameters_dict() and "ema_updates" in step.parameters_dict()
 
@@ -188,11 +188,10 @@ def test_epochs_go_on_after_totals_and_validation(linear_step, linear_batch, tra
         for step in steps:
             for seed in range(4):
                 step(*linear_batch(4 * epoch + seed))
-        totals.append(steps[0].take_totals().updates)
-        with steps[0].averaged():
-            pass
+        totals.append(steps[0].totals.take().updates)
+        steps[0].validated(linear_batch(0)[0])
         for name, value in weights_of(steps[1]).items():
             np.testing.assert_array_equal(weights_of(steps[0])[name], value)
             np.testing.assert_array_equal(steps[0].weights()[name].asnumpy(), steps[1].weights()[name].asnumpy())
     assert totals == [4 // train.get("gradient_accumulation_steps", 1)] * 3
-    assert steps[1].take_totals().updates == sum(totals)
+    assert steps[1].totals.take().updates == sum(totals)

@@ -178,7 +178,7 @@ def steps(config, cluster=None):
     # bytes, as a loss that is no number is unequal to itself
     return (
         np.array(losses).tobytes(),
-        str(step.take_totals()),
+        str(step.totals.take()),
         weights_of(network.parameters_dict()),
         weights_of(step.weights()),
     )

@@ -4,12 +4,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from mindcv_hrnet.engine.blend import moving_statistics
 from mindcv_hrnet.engine.losses import build_loss
 from mindcv_hrnet.engine.optimizers import build_optimizer
 from mindcv_hrnet.engine.preprocess import Preprocess
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.models import HRNet, recompute, set_precision, synchronise
-from mindcv_hrnet.models.batch_norm import BatchStatistics, MovingStatistics
+from mindcv_hrnet.models.batch_norm import BatchStatistics
 from mindcv_hrnet.models.layers import BatchNorm
 from mindcv_hrnet.recipe.keys import LossConfig, OptimizerConfig, TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -62,13 +63,13 @@ def test_moved_by_one_assignment_where_the_kernel_runs_twice(tiny_spec):
     recompute(network)
     later = [norm for norm in norms_of(network) if norm.moves_later]
     assert 0 < len(later) < len(norms_of(network))
-    assert len(MovingStatistics(network).statistics) == 2 * len(later)
+    assert len(moving_statistics(network).parameters) == 2 * len(later)
     later[0].frozen = True
-    assert len(MovingStatistics(network).statistics) == 2 * len(later) - 2
+    assert len(moving_statistics(network).parameters) == 2 * len(later) - 2
     norm = later[1]
     before = norm.moving_mean.asnumpy().copy()
     images = Tensor(np.random.default_rng(0).normal(3, 1, (2, norm.gamma.size, 4, 4)).astype(np.float32))
-    moving = MovingStatistics(network)
+    moving = moving_statistics(network)
     kept = moving.before()
     norm.set_train()
     norm(images)

@@ -52,7 +52,7 @@ def test_a_factor_is_that_of_the_learning_rate(opt):
     """Ten updates at half the rate equal ten at the whole rate with factors of a half, momentum and decay included."""
     import mindspore as ms
 
-    from mindcv_hrnet.engine.optimizers import RateFactors, build_optimizer
+    from mindcv_hrnet.engine.optimizers import ScaledRates, build_optimizer
 
     ms.set_context(mode=ms.GRAPH_MODE)
     settings = {"opt": opt, "weight_decay": 0.1, "weight_decay_filter": "norm_and_bias"}
@@ -61,7 +61,7 @@ def test_a_factor_is_that_of_the_learning_rate(opt):
     gradients = [[draw.standard_normal(2).astype(np.float32) for _ in FACTORS] for _ in rates]
     halved, whole = parameters(), parameters()
     by_rate = build_optimizer(halved, rates / 2, OptimizerConfig(**settings))
-    by_factor = RateFactors(build_optimizer(whole, rates, OptimizerConfig(**settings)), [0.5] * len(FACTORS))
+    by_factor = ScaledRates(build_optimizer(whole, rates, OptimizerConfig(**settings)), [0.5] * len(FACTORS))
     for update in gradients:
         by_rate(tuple(map(ms.Tensor, update)))
         by_factor(tuple(map(ms.Tensor, update)))
@@ -112,6 +112,6 @@ def test_decay_and_rates_go_together():
 
 
 def test_one_rate_for_all_needs_no_factors():
-    from mindcv_hrnet.engine.optimizers import RateFactors, build_optimizer
+    from mindcv_hrnet.engine.optimizers import ScaledRates, build_optimizer
 
-    assert not isinstance(build_optimizer(parameters(), np.array([0.01]), OptimizerConfig()), RateFactors)
+    assert not isinstance(build_optimizer(parameters(), np.array([0.01]), OptimizerConfig()), ScaledRates)

@@ -1,0 +1,43 @@
+"""What an epoch adds up to, counted on the device, so that it is known also where Python sees the epoch's end only."""
+
+from typing import NamedTuple
+
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+
+class Totals(NamedTuple):
+    """What an epoch added up to. `loss_sum` has the mean loss of each of the `updates` that were made."""
+
+    loss_sum: float
+    updates: int
+    skipped: int
+
+
+class RunningTotals(nn.Cell):
+    """Loss, updates and skipped updates since the last `take`."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_prefix=False)
+        self.loss_sum = Parameter(Tensor(0, mstype.float32), "loss_sum", requires_grad=False)
+        self.updates = Parameter(Tensor(0, mstype.int32), "updates", requires_grad=False)
+        self.skipped = Parameter(Tensor(0, mstype.int32), "skipped_updates", requires_grad=False)
+        self.one = Tensor(1, mstype.int32)
+
+    def add(self, loss: Tensor) -> Tensor:
+        """Count an update; returns how many there are."""
+        return ops.depend(ops.assign_add(self.updates, self.one), ops.assign_add(self.loss_sum, loss))
+
+    def skip(self) -> Tensor:
+        """Count an update that was not made; returns how many there are."""
+        return ops.assign_add(self.skipped, self.one)
+
+    def take(self) -> Totals:
+        """What has added up, and back to zero."""
+        counters = self.loss_sum, self.updates, self.skipped
+        # numbers before the reset: an array may share its memory with the counter
+        totals = Totals(float(self.loss_sum.asnumpy()), int(self.updates.asnumpy()), int(self.skipped.asnumpy()))
+        for counter in counters:
+            # not `set_data`: branches of a compiled graph keep the memory that it replaces
+            ops.assign(counter, Tensor(0, counter.dtype))
+        return totals
