@@ -5,7 +5,6 @@ OpenCV and file reads release Python's global lock, so threads decode in paralle
 
 import ctypes
 import logging
-import os
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from mindcv_hrnet.data.retry import GivenUp
+from mindcv_hrnet.runtime.devices import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def chunks(count: int, workers: int) -> list[range]:
 @lru_cache
 def usable_workers(requested: int) -> int:
     """`requested` threads, or as many as there are cores for this process; says so once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if requested > cores:
         logger.info("num_parallel_workers %d is more than the %d cores here; using %d", requested, cores, cores)
     return min(requested, cores)

@@ -23,6 +23,8 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
+from mindcv_hrnet.runtime.deadline import Deadline
+from mindcv_hrnet.runtime.devices import usable_cores
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 
 logger = logging.getLogger(__name__)
@@ -145,8 +147,13 @@ def check_equal_weights(network: nn.Cell, cluster: Cluster) -> None:
 
 
 def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shape: RunShape, config: Config) -> None:
-    """Run the epochs that are left. An error inside the loader is raised as itself, not as MindSpore wraps it."""
-    dataset = as_dataset(loader, start_epoch=shape.first_epoch)
+    """Run the epochs that are left. An error inside the loader is raised as itself, not as MindSpore wraps it.
+
+    In sink mode it may never be raised: the device waits for its queue. Then the deadline ends the run.
+    """
+    deadline = Deadline()
+    failed = deadline.start if config.train.dataset_sink_mode else None
+    dataset = as_dataset(loader, start_epoch=shape.first_epoch, failed=failed)
     try:
         ms.Model(step).train(
             shape.epochs,
@@ -159,6 +166,8 @@ def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shap
         if loader.error is not None:
             raise loader.error from None
         raise
+    finally:
+        deadline.cancel()
 
 
 def _announce(
@@ -182,5 +191,11 @@ def _announce(
     batch = f"{shape.global_batch_size}{f' x {accumulated} accumulated' if accumulated > 1 else ''}"
     epochs = f"epochs {shape.first_epoch + 1} to {shape.epochs} of {shape.steps_per_epoch} steps"
     logger.info("%s, %s mode, amp %s, global batch %s, %s", devices, mode, config.model.amp_level, batch, epochs)
+    if cluster.device == "CPU" and config.system.device_target == "auto":
+        logger.warning(
+            "device_target auto: no NPU and no GPU works here, so this trains on the CPU (%d cores), where an epoch of "
+            "ImageNet takes days; --device_target CPU says that it is meant",
+            usable_cores(),
+        )
     if config.train.dataset_sink_mode and cluster.device == "CPU":
         logger.info("dataset_sink_mode: the CPU has no queue to feed, steps run one by one")

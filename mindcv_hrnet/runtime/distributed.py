@@ -1,4 +1,4 @@
-"""Launcher detection, device and collective set-up -> `Cluster(rank, size, ...)`.
+"""Launcher detection and collective set-up -> `Cluster(rank, size, ...)`.
 
 Four ways to start: mpirun (Open MPI), msrun (MindSpore's dynamic cluster), a rank table (Ascend), or nothing.
 MindSpore's own `init()` serves all of them on Ascend and GPU. On CPU it refuses mpirun, so here the ranks meet over
@@ -19,11 +19,15 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.errors import ConfigError, RunError
+from mindcv_hrnet.runtime.devices import choose_device
 
 logger = logging.getLogger(__name__)
 
 # Ranks may compile for half an hour on a large network, and at different speeds
 PATIENCE_S = 3600
+# The same for a collective that a faster rank has begun. Atlas training series round down to multiples of 68 s; HCCL's
+# default is 1836 s, and MindSpore wants it above its own limit of an operator, 900 s
+HCCL_EXEC_S = PATIENCE_S // 68 * 68
 # How long a rank waits with an error that another rank may explain better
 SECOND_ERROR_DELAY_S = 4.0
 
@@ -59,7 +63,8 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("GLOG_v", "3")  # errors only: ours are the messages that count
     environ.setdefault("MS_SUBMODULE_LOG_v", "{DISTRIBUTED:3}")
     environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", str(PATIENCE_S))  # its default of 30 s is shorter than a compile
-    environ.setdefault("HCCL_CONNECT_TIMEOUT", str(PATIENCE_S))
+    environ.setdefault("HCCL_CONNECT_TIMEOUT", str(PATIENCE_S))  # 120 to 7200 s, by default 120
+    environ.setdefault("HCCL_EXEC_TIMEOUT", str(HCCL_EXEC_S))
     if environ.get("OMPI_COMM_WORLD_SIZE"):
         # Open MPI's own transport warnings say nothing about this job
         environ.setdefault("OMPI_MCA_btl_base_warn_component_unused", "0")
@@ -75,7 +80,7 @@ def connect(*, device_target: str = "auto", mode: int = 0, seed: int = 42, distr
             f"{launcher} started {size} processes, but distribute is False; "
             f"pass --distribute True, or start without {launcher}"
         )
-    device = choose_device(device_target)
+    device = choose_device(device_target, size)
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if mode == 0 else ms.PYNATIVE_MODE)
     ms.set_seed(seed)
@@ -98,38 +103,6 @@ def connect(*, device_target: str = "auto", mode: int = 0, seed: int = 42, distr
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=size, global_rank=rank
     )
     return Cluster(rank=rank, size=size, device=device, launcher=launcher)
-
-
-def choose_device(target: str) -> str:
-    """`target` when it works, for "auto" the best that does; otherwise ConfigError says what is missing."""
-    import mindspore as ms
-
-    if target == "auto":
-        return next(name for name in ("Ascend", "GPU", "CPU") if ms.hal.is_available(name))
-    if not ms.hal.is_available(target):
-        raise ConfigError(
-            f"device_target {target} does not work here: {_missing(target)}; "
-            "use --device_target CPU, or auto for the best device that works"
-        )
-    return target
-
-
-def _missing(target: str) -> str:
-    """What the loader of MindSpore's device plugin complains of, as one clause."""
-    import mindspore as ms
-
-    if target == "GPU":
-        return f"mindspore {ms.__version__} is installed without its GPU plugin"
-    try:
-        ms.set_device(target)
-    except (RuntimeError, ValueError) as error:
-        for line in str(error).splitlines():
-            if "failed." in line and "Load dynamic library" in line:
-                return (
-                    line.split("failed.", 1)[1].strip().rstrip(".") + " (is CANN installed and its set_env.sh sourced?)"
-                )
-        return str(error).splitlines()[0].rstrip(".")
-    return "MindSpore reports no such device"
 
 
 def _join_over_mpi(rank: int, size: int) -> None:

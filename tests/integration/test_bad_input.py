@@ -44,7 +44,7 @@ def test_a_launcher_without_distribute_is_refused(digits, workplace):
 
 
 @pytest.mark.parametrize(
-    "device, missing", [("Ascend", "is CANN installed and its set_env.sh sourced?"), ("GPU", "without its GPU plugin")]
+    "device, missing", [("Ascend", "CANN's environment is not set"), ("GPU", "no GPU driver here")]
 )
 def test_a_device_that_does_not_work_says_what_is_missing(device, missing, digits, workplace):
     outcome = workplace.run("train.py", "-c", RECIPE, "--data_dir", digits, "--device_target", device)

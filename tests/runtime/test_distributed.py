@@ -8,7 +8,6 @@ import pytest
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.runtime.distributed import (
     Cluster,
-    choose_device,
     connect,
     launcher_of,
     leave_job,
@@ -64,7 +63,9 @@ def test_prepare_environment_keeps_what_the_user_has_set():
     prepare_environment(environ)
     assert environ["GLOG_v"] == "0"
     # the default of 30 s is shorter than a compile
-    assert int(environ["MS_CPU_COMM_OP_TIMEOUT"]) >= 1800 and int(environ["HCCL_CONNECT_TIMEOUT"]) >= 1800
+    assert int(environ["MS_CPU_COMM_OP_TIMEOUT"]) >= 1800 and 1800 <= int(environ["HCCL_CONNECT_TIMEOUT"]) <= 7200
+    # whole multiples of 68 s on Atlas training series, above MindSpore's limit of an operator
+    assert int(environ["HCCL_EXEC_TIMEOUT"]) == 3536 and 3536 % 68 == 0 and 3536 > 900
     assert not any(key.startswith("OMPI_MCA") for key in environ)
     environ = dict(MPIRUN)
     prepare_environment(environ)
@@ -123,34 +124,6 @@ def test_rank_table_is_refused_on_cpu(environment):
     with pytest.raises(ConfigError) as error:
         connect(distribute=True, device_target="CPU")
     assert str(error.value) == "RANK_TABLE_FILE is for Ascend, the device is CPU; start with mpirun or msrun"
-
-
-def without(device):
-    """Skips the test where MindSpore can use `device`."""
-    import mindspore as ms
-
-    if ms.hal.is_available(device):
-        pytest.skip(f"{device} works here")
-
-
-def test_auto_takes_what_works(pynative):
-    without("Ascend")
-    without("GPU")
-    assert choose_device("auto") == "CPU"
-    assert choose_device("CPU") == "CPU"
-
-
-@pytest.mark.parametrize("device", ["GPU", "Ascend"])
-def test_a_device_that_does_not_work_says_what_is_missing(pynative, device):
-    import mindspore as ms
-
-    without(device)
-    with pytest.raises(ConfigError) as error:
-        choose_device(device)
-    text = str(error.value)
-    assert "\n" not in text and text.startswith(f"device_target {device} ")
-    assert text.endswith("use --device_target CPU, or auto for the best device that works")
-    assert ms.__version__ in text or "CANN" in text or "MindSpore" in text
 
 
 def test_sum_over_one_rank_is_the_value_itself():
