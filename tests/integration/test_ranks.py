@@ -27,8 +27,8 @@ def msrun(folder):
 
 def on_one_and_two_ranks(workplace, *arguments):
     """(values of one rank, values of the first of two), once both of the two agree."""
-    (alone,) = results(workplace.run("tests/ranks.py", *arguments).out)
-    outcome = workplace.run("tests/ranks.py", *arguments, launcher=mpirun(2))
+    (alone,) = results(workplace.run("tests/helpers/ranks.py", *arguments).out)
+    outcome = workplace.run("tests/helpers/ranks.py", *arguments, launcher=mpirun(2))
     assert outcome.code == 0, outcome.err
     first, second = sorted(results(outcome.out), key=lambda result: result["rank"])
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
@@ -54,8 +54,8 @@ def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measure
 
 
 def test_msrun_starts_the_same_job(workplace, tmp_path):
-    (alone,) = results(workplace.run("tests/ranks.py", "linear").out)
-    outcome = workplace.run("tests/ranks.py", "linear", launcher=msrun(tmp_path / "logs"))
+    (alone,) = results(workplace.run("tests/helpers/ranks.py", "linear").out)
+    outcome = workplace.run("tests/helpers/ranks.py", "linear", launcher=msrun(tmp_path / "logs"))
     assert outcome.code == 0, outcome.err
     workers = [results((tmp_path / "logs" / f"worker_{rank}.log").read_text())[0] for rank in (0, 1)]
     assert [worker["size"] for worker in workers] == [2, 2]
