@@ -4,7 +4,25 @@ Every other exception is a defect of this package and keeps its traceback.
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+LONGEST = 2000  # characters of a message; a recipe may hold a megabyte in one value
+_ENDS_OR_DISGUISES = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, separators of lines
+
+
+def one_line(text: str) -> str:
+    """`text` without what would break a line or a terminal, whatever a path, key or file put into it; not too long."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST * 3 // 4]} ... {text[-LONGEST // 5 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _ENDS_OR_DISGUISES
+        else character
+        for character in text
+    )
 
 
 class UserError(ValueError):
@@ -14,6 +32,9 @@ class UserError(ValueError):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(UserError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,20 @@ def default_names(path: Path) -> str:
     return "mindcv" if path.suffix == ".ckpt" else "pytorch"
 
 
-def write_weights(arrays: Mapping[str, np.ndarray], path: Path, names: str = "") -> dict[str, np.ndarray]:
-    """Write the weights atomically, and return them by the names that they have in the file."""
+def write_weights(
+    arrays: Mapping[str, np.ndarray], path: Path, names: str = "", class_names: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """Write the weights atomically, and return them by the names that they have in the file.
+
+    `class_names`, in the order of the classifier's rows, travel in the file.
+    """
     names = names or default_names(path)
     named = to_pytorch(arrays) if names == "pytorch" else dict(arrays)
     if path.suffix == ".ckpt":
-        write_atomically(path, lambda file: write_ckpt(named, file))
+        write_atomically(path, lambda file: write_ckpt(named, file, class_names))
     elif path.suffix == ".safetensors":
         metadata = {"format": "pt" if names == "pytorch" else "np"}
-        write_atomically(path, lambda file: write_safetensors(named, file, metadata))
+        write_atomically(path, lambda file: write_safetensors(named, file, metadata, class_names))
     else:
-        write_atomically(path, lambda file: write_zip(named, file))
+        write_atomically(path, lambda file: write_zip(named, file, class_names))
     return named

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mindcv_hrnet.errors import UserError
-from mindcv_hrnet.weights import read_checkpoint, write_weights
+from mindcv_hrnet.errors import CheckpointError, UserError
+from mindcv_hrnet.weights import read_checkpoint, read_weights, write_weights
 from mindcv_hrnet.weights.naming import to_network, to_pytorch, to_pytorch_name
 
 
@@ -43,6 +43,35 @@ def test_one_name():
     assert to_pytorch_name("stage3.2.fuse_layers.0.1.0.weight") == "stage3.2.fuse_layers.0.1.0.weight"
 
 
+@pytest.mark.parametrize("name", ["w.ckpt", "w.pth", "w.safetensors"])
+def test_class_names_travel_in_the_file(tmp_path, tiny_arrays, name):
+    path, names = tmp_path / name, ("ant", "bée", "line\nbreak", "蜂")
+    write_weights(tiny_arrays, path, class_names=names)
+    weights = read_weights(str(path))
+    assert weights.class_names == names and set(weights.arrays) == set(tiny_arrays)
+    assert not any("text" in remark for remark in weights.remarks)
+    write_weights(tiny_arrays, path)
+    assert read_weights(str(path)).class_names == ()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("w.ckpt", "ckpt"), ("w.safetensors", "safetensors")])
+def test_mindspore_reads_the_names_and_verifies_the_checksum(tmp_path, tiny_arrays, name, kind):
+    import mindspore as ms
+
+    path = tmp_path / name
+    write_weights(tiny_arrays, path, "mindcv", class_names=["ant", "bée"])
+    loaded = ms.load_checkpoint(str(path), crc_check=True, format=kind)
+    assert loaded.pop("class_names", '["ant", "bée"]') == '["ant", "bée"]' and set(loaded) == set(tiny_arrays)
+    data = bytearray(path.read_bytes())
+    position = data.find(tiny_arrays["conv1.weight"].tobytes())
+    data[position + 1] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"crc check|Failed to read the checkpoint"):
+        ms.load_checkpoint(str(path), crc_check=True, format=kind)
+    with pytest.raises(CheckpointError, match=r"\(its checksum differs from its content\)"):
+        read_checkpoint(str(path))
+
+
 def test_ckpt_is_what_mindspore_reads(tmp_path, tiny_arrays):
     import mindspore as ms
 
@@ -62,10 +91,13 @@ def test_safetensors_is_what_the_library_reads(tmp_path, tiny_arrays, names):
     from safetensors import safe_open
 
     path = tmp_path / "w.safetensors"
-    expected = write_weights(tiny_arrays, path, names)
+    expected = write_weights(tiny_arrays, path, names, ["ant", "bée"])
     assert ("bn1.gamma" in expected) == (names == "mindcv")
     with safe_open(path, "np") as file:
-        assert file.metadata() == {"format": "np" if names else "pt"}
+        assert {key: file.metadata()[key] for key in ("format", "class_names")} == {
+            "format": "np" if names else "pt",
+            "class_names": '["ant", "bée"]',
+        }
         assert set(file.keys()) == set(expected)
         for name, array in expected.items():
             np.testing.assert_array_equal(file.get_tensor(name), array)

@@ -6,6 +6,7 @@ the caller's table ends the reading, and the table's entries are the only things
 
 from __future__ import annotations
 
+import os
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
@@ -24,10 +25,26 @@ UNPICKLED_BY = "reading it would run code of the file's choice, so it was refuse
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+    return dict(zip(map(hashable, items[::2]), items[1::2], strict=True))
+
+
+def hashable(key: Any) -> Any:
+    """`key` as it is, if it is flat: Python hashes what is nested without a limit, until the process crashes."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not all(part is None or isinstance(part, (str, bytes, int, float)) for part in parts):
+        raise ValueError("a key in its pickle is no plain value")
+    return key
 
 
 FROM_ITEMS: dict[str, Callable[[list[Any]], Any]] = {"TUPLE": tuple, "LIST": list, "DICT": _pairs}
+
+
+MOST_INSTRUCTIONS = 500_000
+"""HRNets with their optimizer need a fifth of it; each instruction may make a container of 200 bytes."""
+MOST_ARGUMENTS = 500_000
+"""Elements handed over in all calls together: a call may copy them, and a file may call again and again."""
+LONGEST_VALUE = 1 << 26
+LONGEST_LINE = 1 << 20
 
 
 class Refused(ValueError):
@@ -39,6 +56,25 @@ class _Mark:
 
 
 _MARK = _Mark()
+
+
+class _Bounded:
+    """A stream that reads no more than there is: a length in a file is only a claim."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream = stream
+        here = self.tell = stream.tell
+        start = here()
+        self._end = stream.seek(0, os.SEEK_END)
+        stream.seek(start)
+
+    def read(self, count: int) -> bytes:
+        if not 0 <= count <= min(LONGEST_VALUE, self._end - self._stream.tell()):
+            raise ValueError("it ends too early")
+        return self._stream.read(count)
+
+    def readline(self) -> bytes:
+        return self._stream.readline(LONGEST_LINE)
 
 
 class _Global:
@@ -60,7 +96,10 @@ def read_pickle(
     stack: list[Any] = []
     memo: dict[int, Any] = {}
     argument: Any
-    for opcode, argument, _ in pickletools.genops(stream):
+    handed_over = 0
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(_Bounded(stream))):  # type: ignore[arg-type]
+        if count == MOST_INSTRUCTIONS:
+            raise ValueError(f"its pickle has more than {MOST_INSTRUCTIONS} instructions")
         name = opcode.name
         if name in ("PROTO", "FRAME"):
             continue
@@ -88,7 +127,10 @@ def read_pickle(
             stack.append(memo[int(argument)])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
-                argument = " ".join(map(str, _pop(stack, 2)))
+                names = _pop(stack, 2)
+                if not all(isinstance(part, str) for part in names):
+                    raise ValueError("a name in its pickle is no text")
+                argument = " ".join(names)
             if argument not in constructors:
                 raise Refused(
                     f"asks for {argument.replace(' ', '.')}, which is neither tensor nor container; {UNPICKLED_BY}; "
@@ -99,6 +141,9 @@ def read_pickle(
             function, arguments = _pop(stack, 2)
             if not isinstance(function, _Global) or not isinstance(arguments, tuple):
                 raise Refused(f"calls something that is neither tensor nor container; {UNPICKLED_BY}")
+            handed_over += sum(len(part) for part in arguments if isinstance(part, (list, tuple, set, dict)))
+            if handed_over > MOST_ARGUMENTS:
+                raise ValueError(f"the calls in its pickle take more than {MOST_ARGUMENTS} elements")
             stack.append(function.construct(arguments))
         elif name == "BUILD":
             stack.pop()
@@ -139,6 +184,6 @@ def _extend(stack: list[Any], name: str) -> None:
     elif name.startswith("APPEND") and isinstance(container, list):
         container.extend(items)
     elif name == "ADDITEMS" and isinstance(container, set):
-        container.update(items)
+        container.update(map(hashable, items))
     else:
         raise Refused(f"fills something that is no container; {UNPICKLED_BY}")

@@ -8,14 +8,16 @@ import os
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_names_from_text, class_names_to_text
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
-from mindcv_hrnet.weights.formats.pickle import Refused, read_pickle
+from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, is_size
+from mindcv_hrnet.weights.formats.pickle import Refused, hashable, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -26,6 +28,8 @@ STORAGES = {
     **{"LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1"},
     **{"ByteStorage": "u1", "BoolStorage": "?"},
 }
+CLASS_NAMES_RECORD = f".mindcv_hrnet/{CLASS_NAMES}.json"  # PyTorch passes over records that it does not know
+MOST_SHARED = 4  # times that a value may be in several tensors, on average
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts keep the weights. Like timm, the averaged ones are taken where both are there."""
 
@@ -48,18 +52,18 @@ class _Tensor(NamedTuple):
 
 def _tensor(arguments: tuple[Any, ...]) -> _Tensor:
     storage, offset, shape, strides = arguments[:4]
-    sizes = (offset, *shape, *strides)
     if (
         not isinstance(storage, _Storage)
         or len(shape) != len(strides)
-        or not all(type(n) is int and n >= 0 for n in sizes)
+        or len(shape) > MOST_DIMENSIONS
+        or not all(is_size(n) for n in (offset, *shape, *strides))
     ):
         raise ValueError("a tensor is described wrongly")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
-    return dict(arguments[0]) if arguments else {}
+    return {hashable(key): value for key, value in arguments[0]} if arguments else {}
 
 
 def _nothing(_: tuple[Any, ...]) -> dict[Any, Any]:
@@ -70,7 +74,7 @@ def _nothing(_: tuple[Any, ...]) -> dict[Any, Any]:
 CONSTRUCTORS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "collections OrderedDict": _ordered_dict,
     "collections defaultdict": lambda _: {},
-    "builtins set": lambda arguments: set(*arguments),
+    "builtins set": lambda arguments: {hashable(item) for item in (*arguments, ())[0]},
     "torch Size": lambda arguments: tuple(*arguments),
     "torch device": _nothing,
     "torch._utils _rebuild_tensor": _tensor,
@@ -86,8 +90,8 @@ CONSTRUCTORS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
 }
 
 
-def read_zip(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """(name -> array, remarks) of a file that `torch.save` wrote since version 1.6."""
+def read_zip(path: Path) -> Contents:
+    """What is in a file that `torch.save` wrote since version 1.6."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
@@ -97,8 +101,15 @@ def read_zip(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         if len(pickles) != 1:
             raise ValueError("a zip file, but not one that torch.save wrote: it holds no data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
-        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-            raise ValueError("written on a big-endian machine")
+        left = path.stat().st_size
+
+        def record(name: str) -> bytes:
+            # Entries may lie over each other and may be packed: all that is read must fit into the file at once
+            nonlocal left
+            left -= archive.getinfo(f"{folder}{name}").file_size
+            if left < 0:
+                raise ValueError("its parts are larger than the file")
+            return archive.read(f"{folder}{name}")
 
         def storage(wanted: _Storage) -> bytes:
             info = archive.getinfo(f"{folder}data/{wanted.key}")
@@ -106,16 +117,19 @@ def read_zip(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                 raise ValueError(
                     f"the storage {wanted.key} has {info.file_size} bytes, which is not what its tensor needs"
                 )
-            return archive.read(info)
+            return record(f"data/{wanted.key}")
 
-        if archive.getinfo(pickles[0]).file_size > path.stat().st_size:
-            raise ValueError("its pickle is larger than the file")
-        content = read_pickle(io.BytesIO(archive.read(pickles[0])), CONSTRUCTORS, _storage_of)
-        return _arrays(content, storage)
+        there = set(archive.namelist())
+        if f"{folder}byteorder" in there and record("byteorder") != b"little":
+            raise ValueError("written on a big-endian machine")
+        named = f"{folder}{CLASS_NAMES_RECORD}" in there
+        class_names = class_names_from_text(record(CLASS_NAMES_RECORD)) if named else ()
+        content = read_pickle(io.BytesIO(record("data.pkl")), CONSTRUCTORS, _storage_of)
+        return _arrays(content, storage)._replace(class_names=class_names)
 
 
-def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """(name -> array, remarks) of a file that `torch.save` wrote before version 1.6."""
+def read_legacy(path: Path) -> Contents:
+    """What is in a file that `torch.save` wrote before version 1.6."""
     with open(path, "rb") as stream:
         if read_pickle(stream, CONSTRUCTORS) != LEGACY_MAGIC:
             raise ValueError("a pickle, but not one that torch.save wrote")
@@ -127,7 +141,7 @@ def read_legacy(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         keys = read_pickle(stream, CONSTRUCTORS)
         kinds = {tensor.storage.key: tensor.storage.kind for tensor in _tensors(content)}
         values = {}
-        for key in keys:
+        for key in map(hashable, keys):
             (count,) = struct.unpack("<q", _exactly(stream, 8))
             # A storage that no tensor of interest lies in has no kind here; a float's size is the likely one
             values[key] = _exactly(stream, count * _item_size(kinds.get(key, "f4")))
@@ -139,12 +153,14 @@ def _storage_of(identity: Any) -> _Storage:
         raise Refused("holds a whole network with its source code; save its state_dict() instead")
     _, kind, key, _, numel, *view = identity
     name = kind.name.removeprefix("torch ") if hasattr(kind, "name") else ""
-    if name not in STORAGES or type(numel) is not int or numel < 0:
+    if name not in STORAGES or not is_size(numel) or not isinstance(key, str):
         raise ValueError(f"a storage of unknown type {name!r}")
+    start = 0
     if view and view[0] is not None:
-        _, start, size = view[0]
-        return _Storage(str(key), STORAGES[name], int(size), int(start))
-    return _Storage(str(key), STORAGES[name], numel)
+        _, start, numel = view[0]
+        if not is_size(start) or not is_size(numel):
+            raise ValueError("a part of a storage is described wrongly")
+    return _Storage(key, STORAGES[name], numel, start)
 
 
 def _item_size(kind: str) -> int:
@@ -170,10 +186,10 @@ def _tensors(content: Any) -> list[_Tensor]:
     return found
 
 
-def _arrays(content: Any, storage: Callable[[_Storage], bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+def _arrays(content: Any, storage: Callable[[_Storage], bytes]) -> Contents:
     state, remarks = _unwrap(content)
     cache: dict[tuple[str, str], np.ndarray] = {}
-    arrays = {}
+    arrays, needed = {}, 0
     for name, tensor in state.items():
         key = tensor.storage.key, tensor.storage.kind
         if key not in cache:
@@ -183,11 +199,16 @@ def _arrays(content: Any, storage: Callable[[_Storage], bytes]) -> tuple[dict[st
         steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True))
         if 0 not in tensor.shape and tensor.offset + steps >= len(flat):
             raise ValueError(f"{name} reaches beyond its storage")
+        size = math.prod(tensor.shape)
+        # Strides can make a terabyte of one value
+        needed += size
+        if size > len(flat) or needed > MOST_SHARED * sum(map(len, cache.values())):
+            raise ValueError(f"{name} is expanded from fewer values than it has; save it after .contiguous()")
         view = np.lib.stride_tricks.as_strided(
             flat[tensor.offset :], tensor.shape, [stride * flat.itemsize for stride in tensor.strides], writeable=False
         )
         arrays[name] = widen_bfloat16(view) if tensor.storage.kind == "bf16" else view
-    return arrays, remarks
+    return Contents(arrays, remarks)
 
 
 def _unwrap(content: Any) -> tuple[dict[str, _Tensor], list[str]]:
@@ -215,7 +236,7 @@ def _unwrap(content: Any) -> tuple[dict[str, _Tensor], list[str]]:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def write_zip(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def write_zip(arrays: Mapping[str, np.ndarray], path: Path, class_names: Sequence[str] = ()) -> None:
     """Write a state dict as `torch.save` does; `torch.load(..., weights_only=True)` reads it. float32 and int64."""
     assert sys.byteorder == "little"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -228,6 +249,8 @@ def write_zip(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         for number, array in enumerate(arrays.values()):
             add(f"data/{number}", np.ascontiguousarray(array).tobytes())
         add("version", b"3\n")
+        if class_names:
+            add(CLASS_NAMES_RECORD, class_names_to_text(class_names).encode())
 
 
 def _pickled(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from binascii import crc32
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_names_from_text, class_names_to_text
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
+from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, is_size
 
 KINDS = {
     **{"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2"},
@@ -28,33 +31,60 @@ KINDS = {
 }
 NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32"}
 ALIGNMENT = 8
+CHECKSUM = "crc_num"
+LONGEST_HEADER = 1 << 24
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """(name -> array, remarks)."""
+def read_safetensors(path: Path) -> Contents:
+    """What the file holds; the names of classes are in its metadata."""
     data = path.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     if 8 + length > len(data):
         raise ValueError("it ends too early")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes, more than {LONGEST_HEADER}")
     header = json.loads(data[8 : 8 + length])
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
     values = memoryview(data)[8 + length :]
-    arrays = {}
-    for name, entry in header.items():
+    arrays: dict[str, np.ndarray] = {}
+    parts: dict[str, memoryview] = {}
+    place = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
         kind = np.dtype(f"<{KINDS[entry['dtype']]}")
-        if not 0 <= begin <= end <= len(values):
+        if not all(map(is_size, (begin, end, *entry["shape"]))) or len(entry["shape"]) > MOST_DIMENSIONS:
+            raise ValueError(f"{name} is described wrongly")
+        if begin != place or end < begin:
+            raise ValueError(f"{name} begins at byte {begin} of the values, where the one before ends at {place}")
+        if end > len(values):
             raise ValueError(f"it ends too early, {name} is not in it as a whole")
+        place = end
+        parts[name] = values[begin:end]
         if end - begin != math.prod(entry["shape"]) * kind.itemsize:
             raise ValueError(f"the size of {name} is not that of its shape")
         array = np.frombuffer(values[begin:end], kind).reshape(entry["shape"])
         arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
-    return arrays, []
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(parts):
+        raise ValueError("its checksum differs from its content")
+    names = metadata.get(CLASS_NAMES)
+    return Contents(arrays, [], class_names_from_text(names) if names else ())
 
 
-def write_safetensors(arrays: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str]) -> None:
+def _checksum(parts: Mapping[str, bytes | memoryview]) -> str:
+    """CRC32 as MindSpore has it: over each name and its values, in the order of the names."""
+    checksum = 0
+    for name in sorted(parts):
+        checksum = crc32(parts[name], crc32(name.encode(), checksum))
+    return str(checksum)
+
+
+def write_safetensors(
+    arrays: Mapping[str, np.ndarray], path: Path, metadata: Mapping[str, str], class_names: Sequence[str] = ()
+) -> None:
     """Write arrays in their order; `metadata` is text by name."""
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    contiguous = {name: np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for name, array in arrays.items()}
+    names = {CLASS_NAMES: class_names_to_text(class_names)} if class_names else {}
+    header: dict[str, object] = {"__metadata__": {**metadata, CHECKSUM: _checksum(contiguous), **names}}
     end = 0
     for name, array in arrays.items():
         header[name] = {
