@@ -77,7 +77,7 @@ def start(root: str, with_mindspore: bool) -> dict:
 def run(root: Path, cache: Path, mindspore: bool) -> dict:
     """`start` in a process of its own."""
     command = [sys.executable, __file__, "--root", str(root), f"--mindspore={int(mindspore)}"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "GLOG_v": "3"}
+    environment = {**os.environ, "MINDCV_HRNET_CACHE": str(cache), "GLOG_v": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"error: {(done.stderr.strip() or 'the process was killed').splitlines()[-1]}")

@@ -43,6 +43,14 @@ def measured(pytestconfig):
     return note
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_tests(tmp_path_factory):
+    """Nothing is taken from, or left in, the user's cache folder, by child processes neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINDCV_HRNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _logger_as_before():
     """The command line sets up its logger for a whole process; here that ends with the test."""

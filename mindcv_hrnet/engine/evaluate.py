@@ -9,6 +9,7 @@ from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.engine.metrics import BatchCounts
 from mindcv_hrnet.engine.preprocess import Normalize
 from mindcv_hrnet.recipe.keys import AugmentationConfig
+from mindcv_hrnet.runtime.compiled import CompileCache
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.progress import Speed, progress_bar
 
@@ -59,8 +60,15 @@ class EvalStep(nn.Cell):
 class Evaluator:
     """Measures a network on one split as often as asked. The network returns to the mode (train or not) it was in."""
 
-    def __init__(self, network: nn.Cell, loader: EvalLoader, augmentation: AugmentationConfig, cluster: Cluster):
-        self.network, self.loader, self.cluster = network, loader, cluster
+    def __init__(
+        self,
+        network: nn.Cell,
+        loader: EvalLoader,
+        augmentation: AugmentationConfig,
+        cluster: Cluster,
+        graphs: CompileCache,
+    ):
+        self.network, self.loader, self.cluster, self.graphs = network, loader, cluster, graphs
         self.step = EvalStep(network, Normalize(augmentation.mean, augmentation.std))
 
     def __call__(self) -> Evaluation:
@@ -70,7 +78,8 @@ class Evaluator:
         speed = Speed()
         with progress_bar(self.loader.steps, "validate", self.cluster) as bar:
             for images, labels, valid in self.loader:
-                counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32))).asnumpy()
+                with self.graphs.compiling(f"graph to evaluate {images.shape}"):
+                    counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32))).asnumpy()
                 total[:4] += (*counts, valid.sum())
                 speed.count(int(valid.sum()))
                 bar.update()

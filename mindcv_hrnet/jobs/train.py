@@ -15,6 +15,7 @@ from mindcv_hrnet.engine.build import build_step
 from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
 from mindcv_hrnet.engine.epoch_end import EpochLoss, MetricsFile, StatisticsOverRanks
 from mindcv_hrnet.engine.evaluate import Evaluator
+from mindcv_hrnet.engine.graphs import KeepGraph, graph_cache
 from mindcv_hrnet.engine.open_data import open_data
 from mindcv_hrnet.engine.run_folder import Resumed, RunFolder, find_state, restore_state
 from mindcv_hrnet.engine.run_shape import RunShape
@@ -50,10 +51,15 @@ def train(config: Config) -> Path:
         if folder:
             folder.write_recipe(config)
         _announce(config, source, validation, shape, network, cluster)
+        graphs = stack.enter_context(graph_cache(config, cluster, "train", updates=len(schedule)))
         evaluate = (
-            Evaluator(step.validated, evaluation_loader, config.augmentation, cluster) if evaluation_loader else None
+            Evaluator(step.validated, evaluation_loader, config.augmentation, cluster, graphs)
+            if evaluation_loader
+            else None
         )
-        fit(step, loader, _callbacks(config, shape, schedule, step, evaluate, folder, cluster), shape, config)
+        keep_graph = KeepGraph(graphs, stack.enter_context(ExitStack()))
+        callbacks = _callbacks(config, shape, schedule, step, evaluate, folder, cluster)
+        fit(step, loader, [keep_graph, *callbacks], shape, config)
         if loader.damaged:
             logger.warning("%d training files could not be used; other images took their places", loader.damaged)
     if folder:

@@ -5,6 +5,7 @@ from contextlib import closing
 
 from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.engine.evaluate import Evaluation, Evaluator
+from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.load import load_network
 from mindcv_hrnet.engine.open_data import open_validation
 from mindcv_hrnet.engine.start import start
@@ -36,8 +37,11 @@ def validate(config: Config) -> Evaluation:
         size=cluster.size,
         in_channels=config.model.in_channels,
     )
-    with closing(loader):
-        result = Evaluator(network, loader, config.augmentation, cluster)()
+    with (
+        closing(loader),
+        graph_cache(config.override(num_classes=num_classes), cluster, "validate") as graphs,
+    ):
+        result = Evaluator(network, loader, config.augmentation, cluster, graphs)()
     if cluster.is_main:
         print(result, flush=True)
     return result

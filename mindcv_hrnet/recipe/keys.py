@@ -39,6 +39,7 @@ class SystemConfig:
     val_interval: int = option(1, "epochs between validations", low=1)
     log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1)
     seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
+    compile_cache: bool = option(True, "keep compiled graphs for the next start of the same recipe (graph mode)")
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
 from mindcv_hrnet.runtime.download import (
     Checksum,
     NotFetched,
@@ -24,21 +24,12 @@ from mindcv_hrnet.runtime.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
-CACHE_VARIABLE = "MINDCV_HRNET_CACHE"
-
 _REMEDIES = {
     Unreachable: "download it elsewhere and pass --ckpt_path FILE, or name a mirror with --pretrained_url",
     Refused: "check the address, or pass --ckpt_path FILE",
     WebPage: "check the address",
     WrongContent: "the file is not the published one and was removed",
 }
-
-
-def cache_folder() -> Path:
-    """$MINDCV_HRNET_CACHE, else the user's cache folder."""
-    given = os.environ.get(CACHE_VARIABLE)
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(given or f"{base}/mindcv_hrnet").expanduser().resolve()
 
 
 def fetch(url: str) -> Path:

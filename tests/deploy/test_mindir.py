@@ -64,12 +64,13 @@ def test_export_compares_what_it_wrote(tiny_mindir, fixed, tiny_network):
     import mindspore as ms
 
     from mindcv_hrnet.jobs.export import compare
+    from mindcv_hrnet.runtime.compiled import CompileCache
 
     _, network, _ = tiny_mindir
-    assert compare(network, fixed) < 1e-5
+    assert compare(network, fixed, CompileCache()) < 1e-5
     # another network's file must not pass
     ms.set_seed(1)
-    assert compare(tiny_network().set_train(False), fixed) > 1e-2
+    assert compare(tiny_network().set_train(False), fixed, CompileCache()) > 1e-2
 
 
 @pytest.mark.parametrize(

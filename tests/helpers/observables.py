@@ -4,6 +4,7 @@ A network of two layers and a bottleneck stands in for HRNet where the network i
 """
 
 import csv
+import itertools
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from mindspore import nn, ops
 from mindcv_hrnet import models
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.engine.build import build_preprocess, build_step
+from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.open_data import open_data, open_validation
 from mindcv_hrnet.engine.schedules import build_schedule
 from mindcv_hrnet.engine.start import start
@@ -29,6 +31,7 @@ from mindcv_hrnet.jobs.train import train
 from mindcv_hrnet.jobs.validate import validate
 from mindcv_hrnet.models.hrnet import Bottleneck
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
+from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.distributed import Cluster
 
 
@@ -216,6 +219,14 @@ def connection(config):
     cell = GlobalMean()
     cell(ms.Tensor(np.ones((1, 1, 2, 2)), ms.float32))
     return cluster, bool(cell.compile_cache), lines
+
+
+def kept_graphs(config):
+    """Where a training job keeps its compiled graphs, were it the first job of its process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_jobs", itertools.count())
+        with graph_cache(config, Cluster(), "train") as graphs:
+            return graphs.file
 
 
 def run(config):

@@ -11,6 +11,7 @@ import pytest
 from original_files import write_mnist
 from PIL import Image
 
+from mindcv_hrnet.engine.graphs import DATA_KEYS
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.recipe.config import option_names, parse_config
 
@@ -50,6 +51,7 @@ CASES = {
     "val_interval": Case(see.run, 2, {"val_while_train": True}),
     "log_interval": Case(see.run, 1),
     "seed": Case(see.training_batches, 7),
+    "compile_cache": Case(see.kept_graphs, False, {"mode": 0}),
     # data
     "dataset": Case(see.training_batches, "mnist"),
     "data_dir": Case(see.training_batches, "{place}/other"),
@@ -155,6 +157,12 @@ CASES = {
 
 def test_every_key_is_in_the_walk():
     assert list(CASES) == option_names()
+
+
+def test_what_changes_a_step_shapes_its_graph():
+    """So it must not be among the keys that are data to a compiled graph."""
+    shaping = {see.steps, see.steps_of_two_ranks, see.cells_computed_again, see.network_shapes, see.device_batch}
+    assert not {key for key, case in CASES.items() if case.observe in shaping} & {*DATA_KEYS}
 
 
 def write_images(folder, seed, count):

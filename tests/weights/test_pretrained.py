@@ -13,7 +13,6 @@ from mindcv_hrnet.engine.load import weights_of
 from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.recipe.keys import ModelConfig
 from mindcv_hrnet.runtime import download as downloads
-from mindcv_hrnet.weights import pretrained
 from mindcv_hrnet.weights.pretrained import fetch
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
@@ -55,12 +54,6 @@ def test_fetched_once_and_kept(server, cache):
     assert fetch(server.url) == path
     assert server.requests == [None]
     assert visible(cache) == [NAME]
-
-
-def test_default_cache_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.delenv("MINDCV_HRNET_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert pretrained.cache_folder() == tmp_path / "mindcv_hrnet"
 
 
 def test_cut_connections_go_on_where_they_stopped(server):

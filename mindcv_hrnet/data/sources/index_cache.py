@@ -1,8 +1,7 @@
 """What a split holds, listed once: the arrays of a listing, kept in a cache file for the next start.
 
-The file is `$XDG_CACHE_HOME/mindcv_hrnet/index-<hash of the split's path>.npz` (`~/.cache` by default), so the data set
-may be read-only. The ranks of a job on one machine take turns at a lock beside it: the first one lists, the others read
-what it wrote.
+The file is `index-<hash of the split's path>.npz` in the package's cache folder, so the data set may be read-only. The
+ranks of a job on one machine take turns at a lock beside it: the first one lists, the others read what it wrote.
 """
 
 import hashlib
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mindcv_hrnet.errors import RunError
+from mindcv_hrnet.runtime.cache import cache_folder
 from mindcv_hrnet.runtime.distributed import launcher_of
 from mindcv_hrnet.runtime.files import write_atomically
 from mindcv_hrnet.runtime.locks import exclusive_lock
@@ -92,9 +92,8 @@ def lines(array: np.ndarray) -> list[str]:
 
 
 def cache_file(root: str) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
-    return base / "mindcv_hrnet" / f"index-{digest}.npz"
+    return cache_folder() / f"index-{digest}.npz"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mindcv_hrnet.data.sources.split import ImageFolder
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """An old folder of three classes, worth caching; scans are counted in `tree.scans`."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(index_cache, "WORTH_CACHING", 1)
     root, scans = tmp_path / "train", []
     for name in ("a/002.jpg", "a/deep/001.jpg", "b/x.jpg", "c/épée.png"):
@@ -103,7 +103,7 @@ def test_small_folders_leave_no_file(tree, monkeypatch):
 def test_a_cache_that_cannot_be_written_changes_nothing(tree, monkeypatch, tmp_path):
     root, scans = tree
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "file"))
     assert names(root) == EXPECTED and names(root) == EXPECTED and len(scans) == 2
 
 

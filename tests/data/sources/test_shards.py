@@ -199,7 +199,7 @@ def test_shards_beside_class_folders(name, folder, tmp_path):
 @pytest.fixture
 def remembered(tmp_path, monkeypatch):
     """Two old tars worth remembering, and what has been listed."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(index_cache, "WORTH_CACHING", 1)
     listed, kind = [], TAR._replace(members=lambda tar: (listed.append(os.path.basename(tar)), TAR.members(tar))[1])
     for name in "ab":

@@ -1,0 +1,160 @@
+"""Compiled graphs, kept from one start to the next.
+
+MindSpore can write the graphs that it compiles into a folder and read them back instead of compiling. It numbers them
+in the order of compilation, compares nothing but source files, writes in place, and settles on one folder per process.
+So here one file holds the graphs of one job with their names, and its own name is a hash of all that shapes them;
+MindSpore works on a private copy. No graph is taken for another, processes on one cache folder do not meet, and a file
+is whole or absent. Whatever goes wrong with it costs one notice and a compilation.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
+from mindcv_hrnet.runtime.files import reason_of
+
+logger = logging.getLogger(__name__)
+
+ENABLE, FOLDER = "MS_COMPILER_CACHE_ENABLE", "MS_COMPILER_CACHE_PATH"
+LARGEST_TOTAL = 500_000_000  # bytes of compiled graphs in the cache folder
+_PREFIX, _LIST = "compiled-", "graphs.json"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Jobs of this process; MindSpore's folder and its numbers belong to the first one
+_jobs = itertools.count()
+
+
+class CompileCache:
+    """The compiled graphs of one job, in `file`; None keeps none, and MindSpore compiles. See `open_compile_cache`."""
+
+    def __init__(self, file: Path | None = None, scratch: Path = Path(), first_rank: bool = True):
+        self.file, self.scratch = file, scratch
+        self._notice = logger.warning if first_rank else logger.debug
+        self._done: list[str] = []
+        self._known = self._unpack(file) if file else []
+
+    @contextmanager
+    def compiling(self, graph: str) -> Iterator[None]:
+        """Stand around the call that compiles the graph of this name; around later calls it does nothing."""
+        position = len(self._done)
+        if not self.file or graph in self._done:
+            yield
+            return
+        known = position < len(self._known)
+        if known and self._known[position] != graph:
+            self.file = None  # not the order of the last time: MindSpore's numbers would mean other graphs
+            yield
+            return
+        if known:
+            logger.info("%s: compiled by an earlier start", graph)
+        self._done.append(graph)
+        before = self._contents()
+        os.environ[ENABLE] = "1"
+        try:
+            yield
+        except Exception:
+            if known:  # should the file be the cause, the next start compiles
+                self.file.unlink(missing_ok=True)
+            raise
+        finally:
+            del os.environ[ENABLE]
+        if self._contents() != before:
+            self._keep(self.file)
+
+    def _contents(self) -> dict[Path, tuple[int, int]]:
+        found = ((path, path.stat()) for path in self.scratch.rglob("*"))
+        return {path: (status.st_size, status.st_mtime_ns) for path, status in found}
+
+    def _unpack(self, file: Path) -> list[str]:
+        """Copy what the file holds to where MindSpore looks; returns the names of the graphs in their order."""
+        try:
+            with zipfile.ZipFile(file) as stored:
+                names = json.loads(stored.read(_LIST))
+                damaged = stored.testzip()
+                if damaged:
+                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+                stored.extractall(self.scratch, [name for name in stored.namelist() if name != _LIST])
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
+            self._tell(f"{file}: cannot be used ({reason_of(error)}); compiling instead")
+            return []
+        with suppress(OSError):
+            os.utime(file)
+        return [str(name) for name in names]
+
+    def _keep(self, file: Path) -> None:
+        """Write the file anew, with the graphs of this start; the longest unused ones make room."""
+        temporary = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as stored:
+                for path in sorted(self._contents()):
+                    stored.write(path, path.relative_to(self.scratch))
+                stored.writestr(_LIST, json.dumps(self._done + self._known[len(self._done) :]))
+            os.replace(temporary, file)
+            make_room(file)
+        except OSError as error:
+            self._tell(
+                f"{file}: cannot be written ({reason_of(error)}), the next start will compile again; "
+                f"set {CACHE_VARIABLE} to another folder, or pass --compile_cache False"
+            )
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _tell(self, notice: str) -> None:
+        self._notice(notice)
+        self._notice = logger.debug  # one is enough
+
+
+@contextmanager
+def open_compile_cache(parts: Mapping[str, Any], *, wanted: bool, first_rank: bool) -> Iterator[CompileCache]:
+    """The graphs that jobs with equal `parts`, code, MindSpore and settings have compiled; `first_rank` gives notice.
+
+    Keeps none for a process's second job, where MindSpore's own cache was set, and where MindSpore dumps its graphs.
+    """
+    import mindspore as ms
+
+    # MindSpore hashes the sources that its entry script imports, and fails where there is no script. Our hash has them
+    ms.graph.api.entry_script_path = __file__
+    if not wanted or next(_jobs) or ENABLE in os.environ or "MS_DEV_SAVE_GRAPHS" in os.environ:
+        yield CompileCache()
+        return
+    file = cache_folder() / f"{_PREFIX}{key_of(parts, ms)}.zip"
+    with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-graphs-", ignore_cleanup_errors=True) as scratch:
+        os.environ[FOLDER] = scratch
+        yield CompileCache(file, Path(scratch), first_rank)
+
+
+def key_of(parts: Mapping[str, Any], framework: Any) -> str:
+    """Hash of `parts`, this package's sources, the framework's version and build, and settings of its compiler."""
+    build = Path(framework.__file__).with_name(".commit_id")
+    settings = {name: text for name, text in os.environ.items() if name.startswith(("MS_DEV_", "MS_ENABLE_"))}
+    framework_parts = framework.__version__, build.read_text() if build.is_file() else "", settings
+    digest = hashlib.sha256(json.dumps([parts, framework_parts], sort_keys=True).encode())
+    for source in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(f"\0{source.relative_to(_PACKAGE)}\0".encode() + source.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def make_room(newest: Path, largest_total: int = LARGEST_TOTAL) -> None:
+    """Delete the compiled graphs beside `newest` that were unused for longest, until the others fit."""
+    found = []
+    for path in newest.parent.glob(f"*{_PREFIX}*.zip"):  # with those that a killed process left unfinished
+        with suppress(FileNotFoundError):  # another process makes room too
+            found.append((path != newest, -path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = 0
+    for _, _, size, path in sorted(found):
+        total += size
+        if total > largest_total and path != newest:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+"""Which recipes share compiled graphs."""
+
+import itertools
+
+import pytest
+
+from mindcv_hrnet.engine.graphs import DATA_KEYS, DATA_SECTIONS, SHAPES_OF_DATA, graph_cache
+from mindcv_hrnet.recipe.config import SECTIONS, option_names, parse_config
+from mindcv_hrnet.runtime import compiled
+from mindcv_hrnet.runtime.distributed import Cluster
+
+
+@pytest.fixture
+def file(monkeypatch):
+    def find(*arguments, job="train", cluster=None, updates=10):
+        monkeypatch.setattr(compiled, "_jobs", itertools.count())
+        with graph_cache(parse_config(list(arguments)), cluster or Cluster(), job, updates) as graphs:
+            return graphs.file
+
+    return find
+
+
+def test_the_names_exist():
+    assert set(DATA_SECTIONS) <= set(SECTIONS)
+    assert set(DATA_KEYS) | set(SHAPES_OF_DATA) <= set(option_names())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("--lr", "0.5"), ("--min_lr", "1e-7"), ("--scheduler", "constant"), ("--warmup_epochs", "1")),
+        *(("--data_dir", "other"), ("--num_parallel_workers", "1"), ("--epoch_size", "91"), ("--ckpt_save_dir", "b")),
+        *(("--ckpt_path", "c.ckpt"), ("--val_while_train", "True"), ("--log_interval", "1")),
+    ],
+)
+def test_data_shares_a_graph(file, arguments):
+    assert file(*arguments) == file()
+
+
+def test_what_shapes_a_graph_does_not(file):
+    changes = [
+        {},
+        *({"arguments": arguments} for arguments in (("--model", "hrnet_w48"), ("--batch_size", "2"))),
+        *({"arguments": arguments} for arguments in (("--opt", "lion"), ("--seed", "1"), ("--amp_level", "O2"))),
+        *({"arguments": arguments} for arguments in (("--weight_decay", "0.5"), ("--label_smoothing", "0.3"))),
+        *({"arguments": arguments} for arguments in (("--mean", "1,2,3"), ("--num_classes", "7"), ("--ema", "True"))),
+        *({"cluster": cluster} for cluster in (Cluster(size=2), Cluster(rank=1, size=2), Cluster(device="Ascend"))),
+        *({"job": "validate"}, {"updates": 11}),
+    ]
+    files = [file(*change.pop("arguments", ()), **change) for change in changes]
+    assert None not in files and len(set(files)) == len(changes)
+
+
+@pytest.mark.parametrize("arguments", [("--compile_cache", "False"), ("--mode", "1")])
+def test_none_is_kept_where_none_is_wanted(file, arguments):
+    assert file(*arguments) is None

@@ -1,0 +1,84 @@
+"""What MindSpore compiles and what it takes from the cache folder, as it says in its own log."""
+
+import itertools
+import subprocess
+import zipfile
+
+import pytest
+
+from integration.conftest import RECIPE, mpirun
+
+pytestmark = pytest.mark.slow
+
+TAKEN = "Use the compilation cache and execute the backend actions only"
+COMPILED = "Execute all the compilation actions"
+ARGUMENTS = ("--val_while_train", "True", "--epoch_size", "1", "--warmup_epochs", "0", "--decay_epochs", "1")
+
+
+@pytest.fixture
+def start(workplace, few_digits, tmp_path, monkeypatch):
+    """A function (*arguments) -> (graphs taken, graphs compiled, metrics) of a training run on one cache folder."""
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GLOG_v", "2")
+
+    numbers = itertools.count()
+
+    def line(run, *arguments):
+        given = "-c", RECIPE, "--data_dir", few_digits, "--ckpt_save_dir", tmp_path / run, "--batch_size", 8
+        return "tests/helpers/sketch_job.py", "train", *given, *ARGUMENTS, *arguments
+
+    def read(run, code, out, err):
+        assert code == 0, err
+        row = (tmp_path / run / "metrics.csv").read_text().splitlines()[1].split(",")
+        text = out + err
+        return text.count(TAKEN), text.count(COMPILED), [row[i] for i in (2, 3, 7, 9)], text
+
+    def begin(*arguments, launcher=()):
+        run = f"start{next(numbers)}"
+        outcome = workplace.run(*line(run, *arguments), launcher=launcher)
+        return read(run, outcome.code, outcome.out, outcome.err)[:3]
+
+    begin.cache, begin.line, begin.read, begin.place = tmp_path / "cache", line, read, workplace
+    return begin
+
+
+def test_a_second_start_compiles_nothing(start):
+    taken, compiled, first = start()
+    assert (taken, compiled) == (0, 2)  # a graph to train and one to evaluate
+    assert start() == (2, 0, first)
+    taken, compiled, other = start("--lr", "0.01", "--ckpt_path", "")
+    assert (taken, compiled) == (2, 0) and other != first
+    assert start("--lr", "0.01", "--compile_cache", "False") == (0, 0, other)
+    assert start("--label_smoothing", "0.2")[:2] == (0, 2)
+
+
+def test_processes_that_start_together_have_the_results_of_one(start):
+    lines = [start.place.line(*start.line(f"run{number}")) for number in (0, 1)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": start.place.folder}
+    running = [subprocess.Popen(line, env=start.place.environment(), **options) for line in lines]
+    printed = [(process.communicate(timeout=300), process.returncode) for process in running]
+    results = [start.read(f"run{number}", code, *streams)[:3] for number, (streams, code) in enumerate(printed)]
+    assert results[0][2] == results[1][2]
+    assert start() == (2, 0, results[0][2])
+    assert len(list(start.cache.glob("compiled-*"))) == 1
+
+
+def test_a_graph_that_mindspore_cannot_read_is_compiled(start):
+    first = start()
+    (file,) = start.cache.glob("compiled-*")
+    with zipfile.ZipFile(file) as stored:
+        contents = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(file, "w") as stored:
+        for name, content in contents.items():
+            stored.writestr(name, content[: len(content) // 2] if name.endswith(".mindir") else content)
+    assert start()[2] == first[2]
+    assert start() == (2, 0, first[2])
+
+
+@pytest.mark.ranks
+def test_each_rank_has_its_own_graphs(start):
+    taken, compiled, first = start(launcher=mpirun(2))
+    assert (taken, compiled) == (0, 4)
+    assert len(list(start.cache.glob("compiled-*"))) == 2
+    assert start(launcher=mpirun(2)) == (4, 0, first)
+    assert start()[:2] == (0, 2)  # one rank alone has others
