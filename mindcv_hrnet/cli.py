@@ -18,11 +18,12 @@ from pathlib import Path
 MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
 
 try:
-    from mindcv_hrnet.errors import ConfigError, UserError
+    from mindcv_hrnet import __version__
+    from mindcv_hrnet.errors import ConfigError, UserError, nearest
     from mindcv_hrnet.recipe.config import Config, parse_config
     from mindcv_hrnet.recipe.schema import Parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
-    from mindcv_hrnet.runtime.files import expand_home
+    from mindcv_hrnet.runtime.files import absolute
 except ModuleNotFoundError as error:  # a user's shell without the environment
     sys.exit(MISSING.format(error.name))
 
@@ -41,20 +42,57 @@ RECIPE_JOBS = {
 }
 
 
+# What takes no recipe: a module with `parse(argv) -> settings` and `run(settings)`, and what the help says
+PLAIN_JOBS = {
+    "convert": ("mindcv_hrnet.jobs.convert", "Convert weights between MindSpore, PyTorch and safetensors files."),
+    "split": ("mindcv_hrnet.jobs.split", "Divide a folder of class folders into training and validation."),
+    "recipes": ("mindcv_hrnet.jobs.recipes", "List the recipes that come with the package."),
+    "new": ("mindcv_hrnet.jobs.new", "Begin a recipe of your own."),
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `mindcv-hrnet COMMAND ...`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = [*RECIPE_JOBS, *OTHER_JOBS]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: mindcv-hrnet {{{','.join(commands)}}} ...; each has its own --help")
+        print(overview())
         return 0 if arguments else ConfigError.exit_code
+    if arguments[0] == "--version":
+        print(f"mindcv-hrnet {__version__}")
+        return 0
     command, *rest = arguments
+    if command in RECIPE_JOBS:
+        return run_job(command, rest, f"mindcv-hrnet {command}")
     if command in OTHER_JOBS:
         return guarded(lambda: OTHER_JOBS[command](rest))
-    if command not in RECIPE_JOBS:
-        print(f"error: unknown command '{command}'; choices: {', '.join(commands)}", file=sys.stderr)
-        return ConfigError.exit_code
-    return run_job(command, rest, f"mindcv-hrnet {command}")
+    if command in PLAIN_JOBS:
+        return guarded(lambda: run_plain_job(command, rest))
+    known = summaries()
+    print(f"error: unknown command '{command}'{nearest(command, known)}; see mindcv-hrnet --help", file=sys.stderr)
+    return ConfigError.exit_code
+
+
+def summaries() -> dict[str, str]:
+    """Every command with its one line of help."""
+    recipe_jobs = {name: summary for name, (_, _, summary) in RECIPE_JOBS.items()}
+    plain_jobs = {name: summary for name, (_, summary) in PLAIN_JOBS.items()}
+    return {**recipe_jobs, "predict": "Classify images with an exported network.", **plain_jobs}
+
+
+def overview() -> str:
+    """What `mindcv-hrnet --help` prints."""
+    known = summaries()
+    width = max(map(len, known))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in known.items()]
+    return "\n".join(("usage: mindcv-hrnet COMMAND ...; each command has its own --help", "", *lines))
+
+
+def run_plain_job(command: str, argv: Sequence[str]) -> None:
+    """Parse where the user stands, so that paths mean what they mean there, and run in a scratch folder."""
+    job = importlib.import_module(PLAIN_JOBS[command][0])
+    settings = job.parse(argv)
+    with scratch_folder():
+        job.run(settings)
 
 
 def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:
@@ -111,11 +149,6 @@ def scratch_folder() -> Iterator[None]:
             os.chdir(before)
 
 
-def absolute(path: str) -> str:
-    """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
-    return os.path.abspath(expand_home(path)) if path else ""
-
-
 def with_absolute_paths(config: Config) -> Config:
     """The recipe with every path made absolute."""
 
@@ -152,22 +185,4 @@ def _predict(argv: Sequence[str]) -> None:
             print(prediction)
 
 
-def _convert(argv: Sequence[str]) -> None:
-    parser = Parser(
-        "mindcv-hrnet convert",
-        description="Convert HRNet weights between MindSpore (.ckpt), PyTorch (.pth, .pth.tar, .pt) and .safetensors. "
-        "The input is recognised by its content, the output is what its suffix says. Neither framework's loader runs.",
-    )
-    parser.add_argument("source", metavar="IN", help="file to read")
-    parser.add_argument("target", metavar="OUT", help="file to write")
-    whose = "whose names a .safetensors file gets (default pytorch)"
-    parser.add_argument("--names", choices=("mindcv", "pytorch"), default="", help=whose)
-    parser.add_argument("--list", action="store_true", help="print every name as MindCV and PyTorch have it")
-    options = parser.parse_args(argv)
-    source, target = absolute(options.source), absolute(options.target)
-    with scratch_folder():
-        job = importlib.import_module("mindcv_hrnet.jobs.convert")
-        job.convert(source, target, options.names, every_name=options.list)
-
-
-OTHER_JOBS = {"predict": _predict, "convert": _convert}
+OTHER_JOBS = {"predict": _predict}

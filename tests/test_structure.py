@@ -14,7 +14,7 @@ ROOMS = ("cli", "jobs", "engine", "deploy", "data", "recipe", "models", "weights
 # Inside these rooms the order holds as well, for files and folders
 ORDER_INSIDE = {
     "data": (
-        *("to_mindspore", "loader", "packing", "sampler", "augment", "prefetch", "retry", "sources"),
+        *("splitting", "to_mindspore", "loader", "packing", "sampler", "augment", "prefetch", "retry", "sources"),
         *("transforms", "decode", "rng"),
     ),
     "weights": ("pretrained", "hub", "fit", "read", "write", "naming", "formats"),

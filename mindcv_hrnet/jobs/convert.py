@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import logging
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.models.variants import identify
+from mindcv_hrnet.recipe.schema import Parser
+from mindcv_hrnet.runtime.files import absolute
 from mindcv_hrnet.weights import Weights, read_weights, write_weights
 from mindcv_hrnet.weights.naming import HEAD_BIAS, to_pytorch_name
 from mindcv_hrnet.weights.write import KINDS, default_names
 
 logger = logging.getLogger(__name__)
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    parser = Parser(
+        "mindcv-hrnet convert",
+        description="Convert HRNet weights between MindSpore (.ckpt), PyTorch (.pth, .pth.tar, .pt) and .safetensors. "
+        "The input is recognised by its content, the output is what its suffix says. Neither framework's loader runs.",
+    )
+    parser.add_argument("source", metavar="IN", help="file to read")
+    parser.add_argument("target", metavar="OUT", help="file to write")
+    whose = "whose names a .safetensors file gets (default pytorch)"
+    parser.add_argument("--names", choices=("mindcv", "pytorch"), default="", help=whose)
+    parser.add_argument("--list", action="store_true", help="print every name as MindCV and PyTorch have it")
+    options = parser.parse_args(argv)
+    options.source, options.target = absolute(options.source), absolute(options.target)
+    return options
+
+
+def run(options: Namespace) -> None:
+    """Convert what the command line names."""
+    convert(options.source, options.target, options.names, every_name=options.list)
 
 
 def convert(source: str, target: str, names: str = "", every_name: bool = False) -> Path:

@@ -26,6 +26,7 @@ from mindcv_hrnet.recipe.keys import (
 from mindcv_hrnet.recipe.migrate import old_names, translate
 from mindcv_hrnet.recipe.rules import contradiction
 from mindcv_hrnet.recipe.schema import annotations, build_parser, read_option, read_yaml
+from mindcv_hrnet.recipe.shelf import recipe_path
 from mindcv_hrnet.runtime.files import expand_home
 
 
@@ -82,7 +83,7 @@ def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description
         name = token.lstrip("-").split("=")[0]
         hint = nearest(name, option_names()) if token.startswith("-") else ""
         raise ConfigError(f"command line: unknown argument '{token}'{hint}; see --help")
-    path = command_line.pop("config", None)
+    path = recipe_path(command_line.pop("config", ""))
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in ((path, read_yaml(path) if path else {}), ("command line", command_line)):

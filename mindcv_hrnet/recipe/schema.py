@@ -204,7 +204,7 @@ class _RecipeLoader(yaml.SafeLoader):
 def read_yaml(path: str) -> dict[str, Any]:
     """The flat mapping in a recipe file, or a one-line ConfigError."""
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml")
+        raise ConfigError(f"{path}: recipe not found; -c takes a YAML file, or a name of: mindcv-hrnet recipes")
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_RecipeLoader)
     except yaml.MarkedYAMLError as error:
@@ -252,7 +252,7 @@ def build_parser(
     parser = Parser(
         formatter_class=_HelpFormatter,
         prog=program,
-        usage="%(prog)s -c FILE [--key value ...]",
+        usage="%(prog)s [-c RECIPE] [--key value ...]",
         description=description,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -260,7 +260,12 @@ def build_parser(
     )
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text")
-    general.add_argument("-c", "--config", metavar="FILE", help="recipe; --key value on the command line wins over it")
+    general.add_argument(
+        "-c",
+        "--config",
+        metavar="RECIPE",
+        help="YAML file, or a name of: mindcv-hrnet recipes",
+    )
     for title, section in sections.items():
         group = parser.add_argument_group(title)
         kinds = annotations(section)

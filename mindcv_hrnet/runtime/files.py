@@ -21,6 +21,11 @@ def expand_home(path: str | os.PathLike[str]) -> Path:
         raise UserError(f"{path}: '~' stands for no home folder here; write the path in full") from None
 
 
+def absolute(path: str) -> str:
+    """The path as the user meant it, whatever folder the process stands in later; empty stays empty."""
+    return os.path.abspath(expand_home(path)) if path else ""
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
 

@@ -191,7 +191,7 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
             "--file_format ONNX",
             "command line: file_format: 'ONNX' is not accepted; choices: 'MINDIR'",
         ),
-        ("-c none.yaml", "none.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml"),
+        ("-c none.yaml", "none.yaml: recipe not found; -c takes a YAML file, or a name of: mindcv-hrnet recipes"),
         # contradictions
         (
             "--epoch_size 3",

@@ -180,7 +180,7 @@ def test_read_yaml_of_bytes_that_are_not_text(tmp_path):
 def test_read_yaml_missing_and_empty(tmp_path):
     with pytest.raises(ConfigError) as error:
         read_yaml("none.yaml")
-    assert str(error.value) == "none.yaml: recipe file not found; -c takes a YAML file such as configs/hrnet/*.yaml"
+    assert str(error.value) == "none.yaml: recipe not found; -c takes a YAML file, or a name of: mindcv-hrnet recipes"
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert read_yaml(str(tmp_path / "empty.yaml")) == {}
 

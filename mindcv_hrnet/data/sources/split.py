@@ -49,7 +49,7 @@ class ImageFolder:
 
     def __init__(self, root: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
         self.root = os.fspath(root)
-        found = _class_folders(self.root)
+        found = _class_folders(self.root, training=class_names is None)
         self.class_names = tuple(class_names) if class_names is not None else tuple(found)
         self._check_classes(found, training=class_names is None)
         known = set(found)
@@ -116,7 +116,7 @@ def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[
     kind = _format_of(root)
     if kind:
         return Shards(root, kind).class_names
-    return tuple(_class_folders(os.fspath(root))) if root.is_dir() else None
+    return tuple(_class_folders(os.fspath(root), training=True)) if root.is_dir() else None
 
 
 def _format_of(root: Path) -> Format | None:
@@ -138,13 +138,18 @@ def _folders(root: str | os.PathLike[str]) -> list[str]:
         return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
-def _class_folders(root: str) -> list[str]:
+def _class_folders(root: str, *, training: bool) -> list[str]:
     try:
         folders = _folders(root)
     except FileNotFoundError:
         parent, split = os.path.split(root)
+        instead = (
+            f"'mindcv-hrnet split {parent} OUT' divides a folder that has none"
+            if training
+            else "to train without it pass --val_while_train False"
+        )
         raise DataError(
-            f"{root}: no such folder; {parent} needs a '{split}' folder with one folder per class"
+            f"{root}: no such folder; {parent} needs a '{split}' folder with one folder per class; {instead}"
         ) from None
     except OSError as error:
         raise DataError(f"{root}: cannot be listed ({error.strerror}); check the path and its permissions") from None

@@ -11,7 +11,7 @@ from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS
 from mindcv_hrnet.data.sources.split import class_names_of, open_split
 from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.recipe import config
+from mindcv_hrnet.recipe import keys
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -32,8 +32,8 @@ def refusal(folder, dataset, split="train"):
 
 
 def test_the_recipe_knows_the_same_data_sets():
-    assert tuple(ORIGINALS) == config.ORIGINALS
-    assert set(config.DataConfig.__dataclass_fields__["dataset"].metadata["choices"]) == {
+    assert tuple(ORIGINALS) == keys.ORIGINALS
+    assert set(keys.DataConfig.__dataclass_fields__["dataset"].metadata["choices"]) == {
         *("imagenet", "folder", ""),
         *ORIGINALS,
     }
