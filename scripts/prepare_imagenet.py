@@ -34,7 +34,7 @@ from mindcv_hrnet.data.packing import (
     write_class_names,
     writer_of,
 )
-from mindcv_hrnet.data.sources.tars import whole
+from mindcv_hrnet.data.sources.tars import complete_members
 from mindcv_hrnet.errors import DataError, UserError
 
 FORMATS = ("tar", "mindrecord", "folder")
@@ -57,7 +57,7 @@ def copy_tar(source: IO[bytes]) -> Callable[[Path], None]:
 
 def images_of(archive: tarfile.TarFile, tar_name: str) -> list[Image]:
     """The files in a tar, sorted by name."""
-    files = [info for info in whole(archive, tar_name) if info.isfile()]
+    files = [info for info in complete_members(archive, tar_name) if info.isfile()]
     images = [Image(Path(info.name).name, info.size, partial(content, archive, info)) for info in files]
     return sorted(images, key=lambda image: image.name)
 
@@ -71,12 +71,12 @@ def content(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
     ledger = Ledger(out / "train")
     with opened(tar) as outer:
-        files = [info for info in whole(outer, str(tar)) if info.isfile()]
+        files = [info for info in complete_members(outer, str(tar)) if info.isfile()]
         members = {Path(info.name).name.removesuffix(".tar"): info for info in files}
         if not members or not all(info.name.endswith(".tar") for info in files):
             raise DataError(f"{tar}: holds no class tars, or other files too; give ILSVRC2012_img_train.tar")
         labels = {wnid: label for label, wnid in enumerate(sorted(members))}
-        ledger.agree(Plan(kind, "bytes", {wnid: members[wnid].size for wnid in labels}))
+        ledger.agree_on_plan(Plan(kind, "bytes", {wnid: members[wnid].size for wnid in labels}))
         if kind == "mindrecord":
             write_class_names(ledger, list(labels))
         for number, (wnid, info) in enumerate(members.items(), start=1):
@@ -96,7 +96,7 @@ def prepare_train(tar: Path, out: Path, kind: str) -> Ledger:
 
 def prepare_validation(tar: Path, out: Path, kind: str, labels: dict[str, int]) -> Ledger:
     """`labels`: file name -> place of its class among the sorted names of the training classes."""
-    wnids = Ledger(out / "train").classes()
+    wnids = Ledger(out / "train").finished_classes()
     if len(wnids) != max(labels.values()) + 1:
         raise DataError(f"{out / 'train'} has {len(wnids)} classes, the labels need {max(labels.values()) + 1}")
     by_class: dict[str, list[Image]] = {wnid: [] for wnid in wnids}
@@ -112,7 +112,7 @@ def prepare_validation(tar: Path, out: Path, kind: str, labels: dict[str, int]) 
                 raise DataError(f"{tar}: {image.name} has no label")
             by_class[wnids[labels[image.name]]].append(image)
         ledger = Ledger(out / "val")
-        ledger.agree(Plan(kind, "images", {wnid: len(images) for wnid, images in by_class.items()}))
+        ledger.agree_on_plan(Plan(kind, "images", {wnid: len(images) for wnid, images in by_class.items()}))
         if kind == "mindrecord":
             write_class_names(ledger, wnids)
         for label, (wnid, images) in enumerate(by_class.items()):
@@ -153,10 +153,10 @@ def main() -> None:
             if not tar.is_file():
                 raise DataError(f"{tar}: no such file")
         if options.train:
-            print(f"train: {len(prepare_train(options.train, options.out, options.format).classes())} classes")
+            print(f"train: {len(prepare_train(options.train, options.out, options.format).finished_classes())} classes")
         if options.val:
             ledger = prepare_validation(options.val, options.out, options.format, official_labels())
-            print(f"val: {len(ledger.classes())} classes")
+            print(f"val: {len(ledger.finished_classes())} classes")
 
 
 if __name__ == "__main__":

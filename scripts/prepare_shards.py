@@ -55,11 +55,11 @@ def prepare_splits(folder: Path, out: Path, kind: str) -> None:
             source = ImageFolder(folder / split, class_names)
             class_names, ledger = source.class_names, Ledger(out / split)
             counts = np.bincount(source.labels, minlength=len(class_names)).tolist()
-            ledger.agree(Plan(kind, "images", dict(zip(class_names, counts, strict=True))))
+            ledger.agree_on_plan(Plan(kind, "images", dict(zip(class_names, counts, strict=True))))
             begun.append((source, ledger))
     for source, ledger in begun:
         prepare(source, ledger, kind)
-        print(f"{ledger.folder.name}: {len(ledger.classes())} classes")
+        print(f"{ledger.folder.name}: {len(ledger.finished_classes())} classes")
 
 
 def main() -> None:

@@ -56,20 +56,20 @@ class Ledger:
         self.sums |= digests
         write_whole(self.path, "".join(f"{digest}  {name}\n" for name, digest in self.sums.items()))
 
-    def classes(self) -> list[str]:
+    def finished_classes(self) -> list[str]:
         """The classes laid out so far, in the order of their labels."""
         return [name for name in self.plan.classes if self.plan.file_of(name) in self.sums]
 
-    def wrong(self) -> list[str]:
+    def damaged_names(self) -> list[str]:
         """Names whose content is not what was written."""
         return [name for name, digest in self.sums.items() if digest_of(self.folder / name) != digest]
 
-    def missing(self) -> list[str]:
+    def missing_classes(self) -> list[str]:
         """Classes of the plan that were not finished."""
-        finished = set(self.classes())
+        finished = set(self.finished_classes())
         return [name for name, amount in self.plan.classes.items() if amount and name not in finished]
 
-    def agree(self, plan: "Plan") -> None:
+    def agree_on_plan(self, plan: "Plan") -> None:
         """Note the plan. DataError where something else was begun here: labels follow from the classes."""
         for other in sorted(self.folder.parent.glob(f"*/{PLAN_FILE}")):
             kind = self._read_plan(other.parent).kind
@@ -78,8 +78,8 @@ class Ledger:
         before, now = self.plan.classes, plan.classes
         if (before or self.sums) and list(before) != list(now):
             differing = sorted(before.keys() ^ now.keys()) or ["their order"]
-            told = f"{len(before)} classes, now {len(now)} (differing: {differing[0]})" if before else "no plan.json"
-            raise DataError(f"{self.folder}: was begun with {told}; give another --out")
+            earlier = f"{len(before)} classes, now {len(now)} (differing: {differing[0]})" if before else "no plan.json"
+            raise DataError(f"{self.folder}: was begun with {earlier}; give another --out")
         for name, amount in now.items():
             if self.done(plan.file_of(name)) and before[name] != amount:
                 raise DataError(
@@ -162,11 +162,11 @@ def check_packed(out: Path, splits: Sequence[str]) -> str:
     ledgers = [Ledger(folder) for folder in begun]
     if not ledgers:
         raise DataError(f"{out}: no {SUMS_FILE} in {' or '.join(splits)}; give the folder that was filled")
-    wrong = [f"{ledger.folder.name}/{name}" for ledger in ledgers for name in ledger.wrong()]
+    wrong = [f"{ledger.folder.name}/{name}" for ledger in ledgers for name in ledger.damaged_names()]
     if wrong:
         raise DataError(f"damaged or missing: {', '.join(wrong)}")
     for ledger in ledgers:
-        if missing := ledger.missing():
+        if missing := ledger.missing_classes():
             planned = sum(amount > 0 for amount in ledger.plan.classes.values())
             raise DataError(f"{ledger.folder}: {len(missing)} of {planned} classes missing: run again")
     what = "class folders" if ledgers[0].plan.kind == "folder" else "files"

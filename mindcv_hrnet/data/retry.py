@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = (0.1, 1.0)
 STALLED_AFTER_S = 60.0
-ATTEMPTS = 3
+MAX_STALLS = 3
 # Another attempt cannot change these
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -55,14 +55,14 @@ class PatientReader:
     def stalled(self) -> bool:
         """Whether a read hangs. All reads going on are then given up: start their work anew, on other threads.
 
-        Raises DataError when the same sample has stalled `ATTEMPTS` times.
+        Raises DataError when the same sample has stalled `MAX_STALLS` times.
         """
         now = time.monotonic()
         hanging = [index for index, since in list(self._reads.values()) if now - since > STALLED_AFTER_S]
         for index in hanging:
             self._stalls[index] = self._stalls.get(index, 0) + 1
             path, times = self._source.path(index), self._stalls[index]
-            if times >= ATTEMPTS:
+            if times >= MAX_STALLS:
                 raise DataError(
                     f"{path}: reading it stalled {times} times for {STALLED_AFTER_S:g} s; check the disk or the share"
                 )

@@ -26,13 +26,13 @@ _TRUNCATE = -0.5 + 1e-3
 class Interpolation(NamedTuple):
     """A resampling method by its names in OpenCV (training) and Pillow (validation, with antialiasing).
 
-    spare: how many times the wanted size a box must keep after decoding at a fraction, and `sharp` whether averaging
+    margin: how many times the wanted size a box must keep after decoding at a fraction, and `sharp` whether averaging
     cannot stand for the method then; with both every method stays within two levels of decoding in full.
     """
 
     cv: int
     pillow: Image.Resampling
-    spare: int = 1
+    margin: int = 1
     sharp: bool = False
 
 
@@ -41,7 +41,7 @@ INTERPOLATIONS = {
     "bilinear": Interpolation(cv2.INTER_LINEAR, Image.Resampling.BILINEAR),
     "bicubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC, sharp=True),
     "pilcubic": Interpolation(cv2.INTER_CUBIC, Image.Resampling.BICUBIC, sharp=True),
-    "area": Interpolation(cv2.INTER_AREA, Image.Resampling.BOX, spare=2),
+    "area": Interpolation(cv2.INTER_AREA, Image.Resampling.BOX, margin=2),
     "lanczos": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS, sharp=True),
     "antialias": Interpolation(cv2.INTER_LANCZOS4, Image.Resampling.LANCZOS, sharp=True),
 }
@@ -233,7 +233,7 @@ class RandomCrop:
     def place(self, uniforms: Sequence[float], shape: Sequence[int]) -> tuple[Box, int]:
         """The box to take from an image of `shape` (H, W, ...), in pixels after the reduction that it allows."""
         box = draw_crop(uniforms, shape, self.scale, self.ratio)
-        reduce = 1 if self.method.cv == cv2.INTER_NEAREST else reduction(box, self.size * self.method.spare)
+        reduce = 1 if self.method.cv == cv2.INTER_NEAREST else reduction(box, self.size * self.method.margin)
         return Box(*(side // reduce for side in box)), reduce
 
     def resize(self, image: np.ndarray, box: Box, flag: int) -> np.ndarray:

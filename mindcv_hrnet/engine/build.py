@@ -13,8 +13,8 @@ from mindcv_hrnet.engine.preprocess import Preprocess
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.models import HALF, create_model, freeze, recompute, set_precision, synchronise
+from mindcv_hrnet.models.amp_names import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.recipe.config import Config
-from mindcv_hrnet.recipe.keys import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.weights import start_from
 
@@ -36,8 +36,8 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         if path:
             start_from(network, path, level=logging.INFO)  # of several ranks the first one says it
     if config.train.freeze:
-        spared = freeze(network, config.train.freeze)
-        logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), spared / 1e6)
+        frozen = freeze(network, config.train.freeze)
+        logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), frozen / 1e6)
         if not network.trainable_params():
             raise ConfigError(f"freeze {' '.join(config.train.freeze)} leaves nothing to train")
     if config.train.sync_bn and cluster.size > 1:

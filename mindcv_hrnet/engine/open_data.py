@@ -2,7 +2,7 @@
 
 import logging
 
-from mindcv_hrnet.data.sources.download import download_dataset
+from mindcv_hrnet.data.sources.dataset_download import download_dataset
 from mindcv_hrnet.data.sources.split import Source, class_names_of, open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config

@@ -13,7 +13,7 @@ from mindcv_hrnet.recipe.schema import Parser
 from mindcv_hrnet.runtime.files import absolute
 from mindcv_hrnet.weights import Weights, read_weights, write_weights
 from mindcv_hrnet.weights.naming import HEAD_BIAS, to_pytorch_name
-from mindcv_hrnet.weights.write import KINDS, default_names
+from mindcv_hrnet.weights.write import FILE_KINDS, default_names
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ def convert(source: str, target: str, names: str = "", every_name: bool = False)
     """
     path = Path(target)
     if names and names != default_names(path) and path.suffix != ".safetensors":
-        raise UserError(f"{target}: {KINDS[path.suffix]}s have {default_names(path)} names; leave out --names {names}")
+        kind = FILE_KINDS[path.suffix]
+        raise UserError(f"{target}: {kind}s have {default_names(path)} names; leave out --names {names}")
     names = names or default_names(path)
     if path.exists() and Path(source).exists() and path.samefile(source):
         raise UserError(f"{target}: is the file to read; name another one to write")
@@ -64,7 +65,8 @@ def convert(source: str, target: str, names: str = "", every_name: bool = False)
     written = write_weights(weights.arrays, path, names)
     whose = {"mindcv": "MindCV's", "pytorch": "PyTorch's"}[names]
     size = path.stat().st_size / 1e6
-    logger.info("written  %s: %s, %s names, %d entries, %.1f MB", target, KINDS[path.suffix], whose, len(written), size)
+    kind = FILE_KINDS[path.suffix]
+    logger.info("written  %s: %s, %s names, %d entries, %.1f MB", target, kind, whose, len(written), size)
     if names == "pytorch":
         added = [name for name in written if HEAD_BIAS.fullmatch(name)]
         counters = sum(name.endswith("num_batches_tracked") for name in written)

@@ -81,15 +81,15 @@ def _host_tiles(loader: TrainLoader, entry: int, a: AugmentationConfig) -> Itera
     uniforms = loader.uniforms(0, entry)
     try:
         data = loader.source.read(index)
-        whole = decode(data)
+        photo = decode(data)
         steps = list(loader.transform.steps(data, uniforms))
     except (UnreadableImage, OSError) as error:
         raise DataError(f"{loader.source.path(index)}: {error}; the preview needs whole images") from None
-    box = draw_crop(uniforms, whole.shape, a.scale, a.ratio)
+    box = draw_crop(uniforms, photo.shape, a.scale, a.ratio)
     corners = (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)
-    framed = cv2.rectangle(whole.copy(), *corners, _BOX, max(1, max(whole.shape) // TILE * 2))
+    framed = cv2.rectangle(photo.copy(), *corners, _BOX, max(1, max(photo.shape) // TILE * 2))
     label = loader.source.class_names[loader.source.labels[index]]
-    yield Tile(framed, f"{label}\n{whole.shape[1]}x{whole.shape[0]} {Path(loader.source.path(index)).name}")
+    yield Tile(framed, f"{label}\n{photo.shape[1]}x{photo.shape[0]} {Path(loader.source.path(index)).name}")
     for name, strength, image in steps:
         if name == "crop":
             yield Tile(image, f"crop\n{box.width}x{box.height} to {a.image_resize}")

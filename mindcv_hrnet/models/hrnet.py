@@ -78,7 +78,7 @@ class Bottleneck(nn.Cell):
         return self.relu(self.add(y, shortcut))
 
 
-def downward(in_channels: int, out_channels: int, halvings: int, relu: bool = False) -> nn.SequentialCell:
+def strided_convolutions(in_channels: int, out_channels: int, halvings: int, relu: bool = False) -> nn.SequentialCell:
     """Strided 3x3 convolutions: (N, C_in, H, W) -> (N, C_out, H / 2**halvings, W / 2**halvings), sizes rounded up.
 
     Only the last one changes the channels, and only the last one may leave out its ReLU.
@@ -87,7 +87,7 @@ def downward(in_channels: int, out_channels: int, halvings: int, relu: bool = Fa
     return nn.SequentialCell(*first, ConvNorm(in_channels, out_channels, stride=2, relu=relu))
 
 
-def numbered(cells: dict[int, nn.Cell]) -> nn.Cell:
+def named_by_number(cells: dict[int, nn.Cell]) -> nn.Cell:
     """A holder whose children have these numbers as names. Unlike in a `CellList` the numbers may have gaps."""
     holder = nn.Cell()
     for number, cell in cells.items():
@@ -98,7 +98,7 @@ def numbered(cells: dict[int, nn.Cell]) -> nn.Cell:
 def widening(spec: Spec, branches: Sequence[int]) -> nn.Cell:
     """What brings C, 2C, 4C and 8C channels to 128, 256, 512 and 1024, for these branches."""
     pairs = list(zip(spec.branch_widths, spec.head_widths, strict=True))
-    return numbered({i: nn.SequentialCell(Bottleneck(*pairs[i])) for i in branches})
+    return named_by_number({i: nn.SequentialCell(Bottleneck(*pairs[i])) for i in branches})
 
 
 class Exchange(nn.Cell):
@@ -111,7 +111,7 @@ class Exchange(nn.Cell):
     def __init__(self, widths: Sequence[int], target: int) -> None:
         super().__init__()
         for source in range(target):
-            setattr(self, str(source), downward(widths[source], widths[target], target - source))
+            setattr(self, str(source), strided_convolutions(widths[source], widths[target], target - source))
         for source in range(target + 1, len(widths)):
             setattr(self, str(source), ConvNorm(widths[source], widths[target], 1))
         children = self.name_cells()
@@ -139,7 +139,7 @@ class Module(nn.Cell):
     def __init__(self, widths: Sequence[int], drops: Sequence[float], targets: Sequence[int]) -> None:
         super().__init__()
         self.branches = nn.CellList([nn.SequentialCell(*(BasicBlock(w, drop) for drop in drops)) for w in widths])
-        self.fuse_layers = numbered({target: Exchange(widths, target) for target in targets})
+        self.fuse_layers = named_by_number({target: Exchange(widths, target) for target in targets})
         self.exchanges = tuple(self.fuse_layers.cells())
 
     def construct(self, branches: Branches) -> Branches:
@@ -155,14 +155,14 @@ class Module(nn.Cell):
 class Transition(nn.Cell):
     """Opens a branch at half the resolution of the last one, and fits the widths: n branches -> n + 1."""
 
-    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
+    def __init__(self, widths_before: Sequence[int], widths_after: Sequence[int]) -> None:
         super().__init__()
         self.adapt: tuple[nn.Cell, ...] = ()
-        if before[0] != after[0]:
-            setattr(self, "0", ConvNorm(before[0], after[0], relu=True))
+        if widths_before[0] != widths_after[0]:
+            setattr(self, "0", ConvNorm(widths_before[0], widths_after[0], relu=True))
             self.adapt = (getattr(self, "0"),)
-        new = str(len(before))
-        setattr(self, new, downward(before[-1], after[-1], 1, relu=True))
+        new = str(len(widths_before))
+        setattr(self, new, strided_convolutions(widths_before[-1], widths_after[-1], 1, relu=True))
         self.open = (getattr(self, new),)
 
     def construct(self, branches: Branches) -> Branches:

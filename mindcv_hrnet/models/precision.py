@@ -13,12 +13,12 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.models.amp_names import AMP_LEVELS
 from mindcv_hrnet.models.hrnet import Trunk
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, replace_operation
 
-LEVELS = ("O0", "O1", "O2", "O3", "auto")
 # What a cast list may name, by MindSpore's names of such layers
-KINDS = {Conv2d: "Conv2d", Dense: "Dense", BatchNorm: "BatchNorm2d"}
+CAST_NAMES = {Conv2d: "Conv2d", Dense: "Dense", BatchNorm: "BatchNorm2d"}
 
 # Half precisions as recipes name them
 HALF = {"fp16": ms.float16, "bf16": ms.bfloat16}
@@ -62,14 +62,14 @@ def set_precision(
     reads and writes half precision, and still gathers its statistics in float32. Parameters, moving statistics and
     whatever leaves the network are float32 at every level. auto: what MindSpore's lists of operators come to here, O2.
 
-    `cast_list` names kinds of layers, of KINDS, for O1 to compute in `dtype`, or for O2 to compute in float32, instead
-    of those above.
+    `cast_list` names kinds of layers, of CAST_NAMES, for O1 to compute in `dtype`, or for O2 to compute in float32,
+    instead of those above.
 
     The level can be changed at any time, but a larger cell that holds the network and has been compiled already keeps
     its graph.
     """
-    if level not in LEVELS:
-        raise UserError(f"unknown precision level {level!r}. Choices: {', '.join(LEVELS)}")
+    if level not in AMP_LEVELS:
+        raise UserError(f"unknown precision level {level!r}. Choices: {', '.join(AMP_LEVELS)}")
     if dtype not in (ms.float16, ms.bfloat16):
         raise UserError(f"mixed precision computes in float16 or bfloat16, not {dtype}")
     if level != "O0" and dtype == ms.bfloat16 and ms.get_context("device_target") == "CPU":
@@ -86,7 +86,7 @@ def set_precision(
             name = "convolve" if isinstance(cell, Conv2d) else "multiply"
             plain = _plain(getattr(cell, name))
             own = dtype if level == "O1" else ms.float32
-            replace_operation(cell, name, _InOther(plain, own) if KINDS[type(cell)] in listed else plain)
+            replace_operation(cell, name, _InOther(plain, own) if CAST_NAMES[type(cell)] in listed else plain)
         elif isinstance(cell, BatchNorm):
             for name in ("normalise_batch", "normalise"):
                 plain = _plain(getattr(cell, name))

@@ -64,9 +64,6 @@ PUBLISHED_AT = {
 }
 """Where these weights are. The file's name ends in the first digits of its SHA-256."""
 
-FINEST = "stage4.0.branches.0.0.conv1.weight"
-"""A weight with as many channels as the branch at stride 4."""
-
 
 @dataclass(frozen=True)
 class Description:
@@ -100,6 +97,8 @@ def published_at(name: str) -> str:
 
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The variant that has these parameters, by MindCV's names; empty where it is none of them."""
+
+    from mindcv_hrnet.weights.naming import FINEST  # which imports numpy, and a recipe needs no more than the table
 
     def count(pattern: str) -> int:
         numbers = [int(found[1]) for name in shapes if (found := re.match(pattern, name))]

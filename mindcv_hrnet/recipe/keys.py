@@ -5,21 +5,18 @@ Imports no MindSpore.
 
 from dataclasses import dataclass
 
+from mindcv_hrnet.models.amp_names import AMP_LEVELS
 from mindcv_hrnet.models.stages import FREEZABLE
 from mindcv_hrnet.models.variants import VARIANTS
 from mindcv_hrnet.recipe.schema import option
 
-AMP_LEVELS = ("O0", "O1", "O2", "O3", "auto")
-AMP_LAYERS = {"O1": ("Conv2d", "Dense"), "O2": ("Conv2d", "Dense", "BatchNorm2d")}
-# What recipes of other networks name, and no HRNet has
-OTHER_LAYERS = ("Conv1d", "Conv3d", "Conv2dTranspose", "BatchNorm1d", "BatchNorm3d", "LayerNorm", "GroupNorm", "LSTM")
 SCHEDULERS = (
     *("constant", "cosine_decay", "exponential_decay", "step_decay", "multi_step_decay"),
     *("polynomial_decay", "one_cycle", "cyclic"),
 )
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop", "adagrad", "lamb", "nadam")
 # Data sets that are read from their authors' files
-ORIGINALS = ("cifar10", "cifar100", "mnist", "fashion_mnist")
+ORIGINAL_DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist")
 # Curves from min_lr to lr and back, which contain their own warm-up
 CYCLES = ("one_cycle", "cyclic")
 
@@ -49,7 +46,7 @@ class DataConfig:
     dataset: str = option(
         "imagenet",
         "imagenet, folder or empty: folders or tars of images; otherwise the original files of that data set",
-        choices=("imagenet", "folder", "", *ORIGINALS),
+        choices=("imagenet", "folder", "", *ORIGINAL_DATASETS),
     )
     data_dir: str = option("./", "folder that holds the splits, each with one folder per class, or the original files")
     train_split: str = option("train", "folder of the training split inside data_dir; of original files train")

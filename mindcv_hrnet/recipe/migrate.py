@@ -3,7 +3,7 @@
 from typing import Any
 
 from mindcv_hrnet.errors import ConfigError
-from mindcv_hrnet.recipe.schema import convert
+from mindcv_hrnet.recipe.schema import convert_value
 
 # old key: today's
 RENAMED = {
@@ -71,7 +71,7 @@ def translate(layer: dict[str, Any], origin: str) -> dict[str, Any]:
 
 def _means(given: Any, switch: bool) -> bool:
     try:
-        return bool(convert(given, bool) == switch)
+        return bool(convert_value(given, bool) == switch)
     except ValueError:
         return False
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from mindcv_hrnet.models.amp_names import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.models.stages import STAGES
-from mindcv_hrnet.recipe.keys import AMP_LAYERS, CYCLES, ORIGINALS, OTHER_LAYERS
+from mindcv_hrnet.recipe.keys import CYCLES, ORIGINAL_DATASETS
 
 FALL_BY_RATE = ("exponential_decay", "step_decay", "multi_step_decay")
 END_AT_MIN_LR = ("cosine_decay", *CYCLES)
@@ -55,9 +56,10 @@ RULES = (
         lambda r: "data_dir is empty; name the folder of your data set",
     ),
     Rule(
-        lambda r: r.dataset_download and r.dataset not in ORIGINALS,
+        lambda r: r.dataset_download and r.dataset not in ORIGINAL_DATASETS,
         lambda r: (
-            f"dataset_download is True, but dataset is {r.dataset or 'empty'}; it fetches {', '.join(ORIGINALS)}; "
+            f"dataset_download is True, but dataset is {r.dataset or 'empty'}; "
+            f"it fetches {', '.join(ORIGINAL_DATASETS)}; "
             "ImageNet needs an account, and scripts/prepare_imagenet.py for its files"
         ),
     ),

@@ -55,14 +55,14 @@ def type_name(annotation: Any) -> str:
     return {bool: "True/False", int: "int", float: "float", str: "str"}[annotation]
 
 
-def convert(value: Any, annotation: Any) -> Any:
+def convert_value(value: Any, annotation: Any) -> Any:
     """`value` (YAML value or command-line text) as `annotation`, or ValueError."""
     if isinstance(annotation, types.UnionType):
         # None and numbers first: "None" and "0.4" are also valid strings
         order = sorted(annotation.__args__, key=lambda part: (part is str, typing.get_origin(part) is tuple))
         for part in order:
             try:
-                return convert(value, part)
+                return convert_value(value, part)
             except ValueError:
                 continue
         raise ValueError
@@ -85,7 +85,7 @@ def _convert_tuple(value: Any, annotation: Any) -> tuple[Any, ...]:
     item, *rest = typing.get_args(annotation)
     if rest != [Ellipsis] and len(value) != 1 + len(rest):
         raise ValueError
-    return tuple(convert(element, item) for element in value)
+    return tuple(convert_value(element, item) for element in value)
 
 
 def _to_bool(value: Any) -> bool:
@@ -174,7 +174,7 @@ def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: s
     """The converted and checked value of one key, or ConfigError naming `origin`, key, value and what is accepted."""
     shown = value[0] if isinstance(value, list) and len(value) == 1 else value
     try:
-        converted = convert(value, annotation)
+        converted = convert_value(value, annotation)
     except ValueError:
         detail = accepts(option_field)
         raise ConfigError(

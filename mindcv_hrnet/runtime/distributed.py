@@ -176,4 +176,4 @@ def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False)
         os._exit(exit_code)  # ordinary exit would wait for ranks that will never come
     if launcher == "mpirun" and "mpi4py.MPI" in sys.modules:
         sys.modules["mpi4py.MPI"].Finalize()
-        os._exit(0)  # spares the farewell lines of MindSpore's TCP threads; under msrun they sign off at its scheduler
+        os._exit(0)  # without farewell lines of MindSpore's TCP threads; under msrun they sign off at its scheduler

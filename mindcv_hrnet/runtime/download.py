@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
 # Connections that bring nothing, one after the other, until it is given up; any byte that comes starts the count anew
-ATTEMPTS = 5
+CONNECTION_ATTEMPTS = 5
 PAUSE_S = 1.0
 LOG_EVERY_S = 10.0
 
@@ -30,7 +30,7 @@ class Unreachable(NotFetched):
     """No connection brought it; another time may."""
 
 
-class Refused(NotFetched):
+class RefusedByServer(NotFetched):
     """The server answers that it does not send it."""
 
 
@@ -103,7 +103,7 @@ def _download(url: str, part: Path) -> None:
         except _Cut as error:
             now = part.stat().st_size if part.exists() else 0
             failures = 0 if now > before else failures + 1
-            if failures >= ATTEMPTS:
+            if failures >= CONNECTION_ATTEMPTS:
                 raise Unreachable(f"cannot be fetched ({error})") from None
             logger.warning("%s: %s after %.1f MB, going on", url, error, now / 1e6)
             time.sleep(PAUSE_S * failures)
@@ -129,7 +129,7 @@ def _receive(url: str, part: Path, start: int) -> None:
             part.unlink()
             raise _Cut("the part on disk is longer than the file") from None
         if error.code < 500 and error.code not in (408, 429):
-            raise Refused(f"the server answers {error.code} {error.reason}") from None
+            raise RefusedByServer(f"the server answers {error.code} {error.reason}") from None
         raise _Cut(f"the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         reason = error.reason
@@ -143,15 +143,15 @@ def _begins_at(response: http.client.HTTPResponse, start: int) -> bool:
 
 
 def _copy(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> None:
-    received, told = start, time.monotonic()
+    received, logged = start, time.monotonic()
     with open(part, "r+b" if part.exists() else "wb") as file:
         file.truncate(start)
         file.seek(start)
         while chunk := response.read1(CHUNK_BYTES):
             file.write(chunk)
             received += len(chunk)
-            if time.monotonic() - told > LOG_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
                 logger.info("fetched %.1f of %s MB", received / 1e6, f"{total / 1e6:.1f}" if total else "?")
         file.flush()
         os.fsync(file.fileno())

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import nn
 
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.weights.naming import FINEST
 from mindcv_hrnet.weights.read import count_classes, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ logger = logging.getLogger(__name__)
 NAMES_SHOWN = 3
 CLASSIFIER = ("classifier.weight", "classifier.bias")
 FIRST = "conv1.weight"
-FINEST = "stage4.0.branches.0.0.conv1.weight"
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -28,9 +28,9 @@ def load_weights(network: nn.Cell, path: str) -> None:
     fit_weights(network, read_checkpoint(path), path)
 
 
-def start_from(network: nn.Cell, path: str, spare: Sequence[str] = (), level: int = logging.WARNING) -> None:
+def start_from(network: nn.Cell, path: str, unused: Sequence[str] = (), level: int = logging.WARNING) -> None:
     """Put the checkpoint at `path` into a network whose classes and image channels may differ."""
-    adapt_weights(network, read_checkpoint(path), path, spare, level)
+    adapt_weights(network, read_checkpoint(path), path, unused, level)
 
 
 def fit_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str) -> None:
@@ -52,18 +52,18 @@ def adapt_weights(
     network: nn.Cell,
     arrays: Mapping[str, np.ndarray],
     path: str,
-    spare: Sequence[str] = (),
+    unused: Sequence[str] = (),
     level: int = logging.WARNING,
 ) -> None:
     """Put `arrays` into `network`, whose classes and image channels may differ; whatever else differs is an error.
 
     A classifier of another size keeps its fresh values. A first convolution of other channels is adapted (see
-    `adapt_channels`). Weights whose names start with one of `spare` may be left over. Each of these is
+    `adapt_channels`). Weights whose names start with one of `unused` may be left over. Each of these is
     logged, at `level`.
     """
     own = shapes_of(network)
     arrays = dict(arrays)
-    left = [name for name in arrays if name not in own and name.startswith(tuple(spare))]
+    left = [name for name in arrays if name not in own and name.startswith(tuple(unused))]
     for name in left:
         del arrays[name]
     fresh = [name for name in CLASSIFIER if name in own and name in arrays and arrays[name].shape != own[name]]

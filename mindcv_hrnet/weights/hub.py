@@ -57,7 +57,7 @@ network = timm.create_model("{model}", num_classes={classes}, in_chans={channels
 """
 
 
-def download(address: str) -> Path:
+def fetch_from_hub(address: str) -> Path:
     """The weights at `hf://OWNER/NAME[@REVISION][/FILE]`, kept in the hub's own cache."""
     owner_name, _, file = _split(address)
     repository, _, revision = owner_name.partition("@")

@@ -22,6 +22,8 @@ PREFIXES = ("module.", "_orig_mod.")
 HEAD_BIAS = re.compile(r"(downsamp_modules\.\d+|final_layer)\.0\.bias")
 OPTIMIZER_PREFIX = re.compile(r"\w+")
 AVERAGE = "ema."
+FINEST = "stage4.0.branches.0.0.conv1.weight"
+"""A weight with as many channels as the branch at stride 4."""
 
 Arrays = dict[str, np.ndarray]
 

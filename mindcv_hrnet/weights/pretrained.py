@@ -13,7 +13,7 @@ from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
 from mindcv_hrnet.runtime.download import (
     Checksum,
     NotFetched,
-    Refused,
+    RefusedByServer,
     Unreachable,
     WebPage,
     WrongContent,
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _REMEDIES = {
     Unreachable: "download it elsewhere and pass --ckpt_path FILE, or name a mirror with --pretrained_url",
-    Refused: "check the address, or pass --ckpt_path FILE",
+    RefusedByServer: "check the address, or pass --ckpt_path FILE",
     WebPage: "check the address",
     WrongContent: "the file is not the published one and was removed",
 }
@@ -42,9 +42,9 @@ def fetch(url: str) -> Path:
     Raises CheckpointError: one line with the URL and the reason.
     """
     if url.startswith("hf://"):
-        from mindcv_hrnet.weights.hub import download
+        from mindcv_hrnet.weights.hub import fetch_from_hub
 
-        return download(url)
+        return fetch_from_hub(url)
     address, name, digest = _parse(url)
     folder = cache_folder()
     make_folder(folder)

@@ -14,20 +14,19 @@ from mindcv_hrnet.weights.formats.pytorch import write_zip
 from mindcv_hrnet.weights.formats.safetensors import write_safetensors
 from mindcv_hrnet.weights.naming import to_pytorch
 
-KINDS = {
+FILE_KINDS = {
     ".ckpt": "MindSpore checkpoint",
     ".pth": "PyTorch file (zip)",
     ".pt": "PyTorch file (zip)",
     ".tar": "PyTorch file (zip)",
     ".safetensors": "safetensors file",
 }
-NAMES = ("mindcv", "pytorch")
 
 
 def default_names(path: Path) -> str:
     """Whose names a file of this kind has unless asked otherwise: safetensors files of HRNets are timm's."""
-    if path.suffix not in KINDS:
-        raise UserError(f"{path}: the suffix says what to write; choices: {', '.join(KINDS)}")
+    if path.suffix not in FILE_KINDS:
+        raise UserError(f"{path}: the suffix says what to write; choices: {', '.join(FILE_KINDS)}")
     return "mindcv" if path.suffix == ".ckpt" else "pytorch"
 
 

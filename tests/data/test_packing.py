@@ -68,7 +68,7 @@ def test_official_tars_are_laid_out(kind, prepare, folder, sections, tmp_path):
         (b"3 of n01", 0),
         (b"of n02", 1),
     ]
-    assert Ledger(out / "train").wrong() == Ledger(out / "val").wrong() == []
+    assert Ledger(out / "train").damaged_names() == Ledger(out / "val").damaged_names() == []
 
 
 @pytest.mark.parametrize("kind, last", [("tar", "n01.tar"), ("mindrecord", "n01.mindrecord"), ("folder", "n01")])
@@ -90,7 +90,7 @@ def test_a_broken_off_preparation_goes_on(kind, last, prepare, folder, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         prepare.prepare_train(train, out, kind)
     before = list(written)
-    assert not (out / "train" / last).exists() and Ledger(out / "train").classes() == ["n02"]
+    assert not (out / "train" / last).exists() and Ledger(out / "train").finished_classes() == ["n02"]
     prepare.prepare_train(train, out, kind)
     assert written == [*before, last] and list((out / "train").glob(".*")) == []
     assert np.bincount(open_split(str(out), "train").labels).tolist() == [4, 3]

@@ -128,7 +128,7 @@ def test_reduced_decoding_stays_within_two_levels(size, method, photos, encoded)
             else:
                 assert (crop(jpeg, drawn) == crop(same_pixels, drawn)).all()
     if method != "nearest":
-        strongest = {48: 8, 96: 4, 160: 2}[size] // crop.method.spare
+        strongest = {48: 8, 96: 4, 160: 2}[size] // crop.method.margin
         assert reductions == {r for r in (2, 4, 8) if r <= strongest}
     assert not differences or np.mean(differences) <= 2
 

@@ -66,7 +66,7 @@ def sketched():
 
 
 @contextmanager
-def told():
+def log_lines():
     """The lines that the package logs meanwhile, without what differs from run to run."""
     lines = []
     handler = logging.Handler()
@@ -214,7 +214,7 @@ def cells_computed_again(config):
 
 def connection(config):
     """Who this process is after `connect`, whether cells are compiled then, and what was said."""
-    with told() as lines:
+    with log_lines() as lines:
         cluster = start(config.system)
     cell = GlobalMean()
     cell(ms.Tensor(np.ones((1, 1, 2, 2)), ms.float32))
@@ -231,7 +231,7 @@ def kept_graphs(config):
 
 def run(config):
     """Files, metrics without times, log lines and newest weights of a training run."""
-    with elsewhere() as folder, sketched(), told() as lines:
+    with elsewhere() as folder, sketched(), log_lines() as lines:
         place = train(config)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         with open(place / "metrics.csv", newline="") as file:

@@ -6,9 +6,10 @@ import pytest
 from mindspore import nn, ops
 
 from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.models.amp_names import AMP_LEVELS
 from mindcv_hrnet.models.hrnet import HRNet
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, ConvNorm, Dense, GlobalMean
-from mindcv_hrnet.models.precision import LEVELS, set_precision
+from mindcv_hrnet.models.precision import set_precision
 
 
 class Small(nn.Cell):
@@ -40,7 +41,7 @@ class Gradients(nn.Cell):
         return self.differentiate(x)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", AMP_LEVELS)
 def test_the_network_trains_at_every_level(tiny_spec, images, level):
     x = images(4, 3, 64, 64)
     network = HRNet(tiny_spec, num_classes=5)
@@ -57,7 +58,7 @@ def test_the_network_trains_at_every_level(tiny_spec, images, level):
     assert network.set_train(False)(x).dtype == ms.float32
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", AMP_LEVELS)
 def test_graph_mode_trains_at_every_level(images, level):
     x = images(4, 3, 16, 16)
     network = set_precision(Small(), level)
@@ -146,7 +147,7 @@ def test_the_level_can_change_and_change_back(images):
 
 def test_no_level_writes_files(tiny_spec, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for level in LEVELS:
+    for level in AMP_LEVELS:
         set_precision(HRNet(tiny_spec, num_classes=5), level).set_train(False)(images(1, 3, 32, 32))
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +161,7 @@ def test_what_is_refused():
 
 @pytest.mark.skipif(ms.get_context("device_target") != "CPU", reason="other devices compute in bfloat16")
 def test_bfloat16_on_cpu_is_refused_before_it_fails():
-    for level in LEVELS[1:]:
+    for level in AMP_LEVELS[1:]:
         with pytest.raises(UserError, match="CPU kernels do not take bfloat16"):
             set_precision(Small(), level, ms.bfloat16)
     set_precision(Small(), "O0", ms.bfloat16)

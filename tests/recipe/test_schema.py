@@ -8,7 +8,7 @@ from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.recipe.schema import (
     annotations,
     build_parser,
-    convert,
+    convert_value,
     option,
     read_option,
     read_yaml,
@@ -79,7 +79,7 @@ def test_types_are_told_as_a_user_would_say_them(annotation, name):
     ],
 )
 def test_convert(value, annotation, expected):
-    converted = convert(value, annotation)
+    converted = convert_value(value, annotation)
     assert converted == expected and type(converted) is type(expected)
 
 
@@ -114,7 +114,7 @@ def test_convert(value, annotation, expected):
 )
 def test_convert_refuses(value, annotation):
     with pytest.raises(ValueError):
-        convert(value, annotation)
+        convert_value(value, annotation)
 
 
 @pytest.mark.parametrize(

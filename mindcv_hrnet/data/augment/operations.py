@@ -11,7 +11,7 @@ import numpy as np
 
 from mindcv_hrnet.data import transforms as T
 
-LEVELS = 10.0
+TOP_LEVEL = 10.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Canvas:
     canonical: bool = False
 
 
-# An operation takes the image, its level (0 to LEVELS), a sign (-1 or 1) and the canvas.
+# An operation takes the image, its level (0 to TOP_LEVEL), a sign (-1 or 1) and the canvas.
 Operation = Callable[[np.ndarray, float, int, Canvas], np.ndarray]
 Enhance = Callable[[np.ndarray, float], np.ndarray]
 
@@ -32,7 +32,7 @@ def _blend(operation: Enhance, increasing: bool) -> Operation:
     """Factor 0.1 to 1.9; `increasing` moves away from 1 in either direction as the level rises."""
 
     def apply(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
-        factor = max(0.1, 1 + sign * 0.9 * level / LEVELS) if increasing else 0.1 + 1.8 * level / LEVELS
+        factor = max(0.1, 1 + sign * 0.9 * level / TOP_LEVEL) if increasing else 0.1 + 1.8 * level / TOP_LEVEL
         return operation(image, factor)
 
     return apply
@@ -42,7 +42,7 @@ def _posterize(increasing: bool) -> Operation:
     """MindCV hands the paper's bits to keep over as bits to drop: level 7 keeps 6 bits, in the paper 2."""
 
     def apply(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
-        bits = int(level / LEVELS * 4)
+        bits = int(level / TOP_LEVEL * 4)
         bits = 4 - bits if increasing else bits
         return T.posterize(image, min(8, max(0, bits) if canvas.canonical else max(1, 8 - bits)))
 
@@ -51,7 +51,7 @@ def _posterize(increasing: bool) -> Operation:
 
 def _solarize(increasing: bool) -> Operation:
     def apply(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
-        threshold = int(level / LEVELS * 255)
+        threshold = int(level / TOP_LEVEL * 255)
         return T.solarize(image, 255 - threshold if increasing else threshold)
 
     return apply
@@ -59,17 +59,21 @@ def _solarize(increasing: bool) -> Operation:
 
 def _posterize_original(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
     """The paper keeps 4 to 8 bits; MindCV drops as many."""
-    bits = int(level / LEVELS * 4) + 4
+    bits = int(level / TOP_LEVEL * 4) + 4
     return T.posterize(image, bits if canvas.canonical else max(1, 8 - bits))
 
 
 def _desaturate(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
-    return T.saturation(image, 0.5 - 0.5 * level / LEVELS)
+    return T.saturation(image, 0.5 - 0.5 * level / TOP_LEVEL)
 
 
 def _blur(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
     """Sigma 0.1 to 2; the level is drawn by the policy."""
-    return T.gaussian_blur(image, 0.1 + 1.9 * level / LEVELS)
+    return T.gaussian_blur(image, 0.1 + 1.9 * level / TOP_LEVEL)
+
+
+def _rotate(image: np.ndarray, level: float, sign: int, canvas: Canvas) -> np.ndarray:
+    return T.rotate(image, sign * 30 * level / TOP_LEVEL, canvas.fill, canvas.flag)
 
 
 def slope(paper: float, canvas: Canvas) -> float:
@@ -87,24 +91,24 @@ def shear_y(image: np.ndarray, slope: float, canvas: Canvas) -> np.ndarray:
     return T.affine(image, [[1, 0, 0], [slope, 1, 0]], canvas.fill, canvas.flag)
 
 
-def translate(image: np.ndarray, right: float, down: float, canvas: Canvas) -> np.ndarray:
+def move(image: np.ndarray, right: float, down: float, canvas: Canvas) -> np.ndarray:
     """Move by so many pixels."""
     return T.affine(image, [[1, 0, right], [0, 1, down]], canvas.fill, canvas.flag)
 
 
 def _shear_slope(level: float, sign: int, canvas: Canvas) -> float:
-    return slope(sign * 0.3 * level / LEVELS, canvas)
+    return slope(sign * 0.3 * level / TOP_LEVEL, canvas)
 
 
-def _shift(level: float, sign: int, side: int) -> float:
-    return sign * 0.45 * level / LEVELS * side
+def _pixels(level: float, sign: int, side: int) -> float:
+    return sign * 0.45 * level / TOP_LEVEL * side
 
 
 OPERATIONS: dict[str, Operation] = {
     "AutoContrast": lambda image, level, sign, canvas: T.auto_contrast(image),
     "Equalize": lambda image, level, sign, canvas: T.equalize(image),
     "Invert": lambda image, level, sign, canvas: T.invert(image),
-    "Rotate": lambda image, level, sign, canvas: T.rotate(image, sign * 30 * level / LEVELS, canvas.fill, canvas.flag),
+    "Rotate": _rotate,
     "Posterize": _posterize(increasing=False),
     "PosterizeIncreasing": _posterize(increasing=True),
     "Solarize": _solarize(increasing=False),
@@ -119,8 +123,8 @@ OPERATIONS: dict[str, Operation] = {
     "SharpnessIncreasing": _blend(T.sharpness, increasing=True),
     "ShearX": lambda image, level, sign, canvas: shear_x(image, _shear_slope(level, sign, canvas), canvas),
     "ShearY": lambda image, level, sign, canvas: shear_y(image, _shear_slope(level, sign, canvas), canvas),
-    "TranslateX": lambda image, level, sign, canvas: translate(image, _shift(level, sign, image.shape[1]), 0, canvas),
-    "TranslateY": lambda image, level, sign, canvas: translate(image, 0, _shift(level, sign, image.shape[0]), canvas),
+    "TranslateX": lambda image, level, sign, canvas: move(image, _pixels(level, sign, image.shape[1]), 0, canvas),
+    "TranslateY": lambda image, level, sign, canvas: move(image, 0, _pixels(level, sign, image.shape[0]), canvas),
     "PosterizeOriginal": _posterize_original,
     "Desaturate": _desaturate,
     "GaussianBlur": _blur,
@@ -132,7 +136,7 @@ def sign_of(uniform: float) -> int:
     return 1 if uniform < 0.5 else -1
 
 
-def draw_level(first: float, second: float, around: float, deviation: float, highest: float = LEVELS) -> float:
+def draw_level(first: float, second: float, around: float, deviation: float, highest: float = TOP_LEVEL) -> float:
     """A level from two uniforms: normal around `around`, cut to [0, highest]; uniform in [0, around] for infinity."""
     if math.isinf(deviation):
         level = first * around

@@ -14,7 +14,7 @@ import cv2
 
 from mindcv_hrnet.data.augment.augmix import AugMix
 from mindcv_hrnet.data.augment.autoaugment import TABLES, AutoAugment
-from mindcv_hrnet.data.augment.operations import LEVELS, OPERATIONS, Canvas
+from mindcv_hrnet.data.augment.operations import OPERATIONS, TOP_LEVEL, Canvas
 from mindcv_hrnet.data.augment.randaugment import RANDAUG, RANDAUG_INCREASING, WEIGHTS, RandAugment
 from mindcv_hrnet.data.augment.trivialaugment import TrivialAugmentWide
 from mindcv_hrnet.data.transforms import Augmentation
@@ -79,7 +79,7 @@ def _randaugment(given: Settings) -> Augmentation:
 
 def _autoaugment(given: Settings) -> Augmentation:
     canvas = given.canvas()
-    given.require(given["mstd"] <= LEVELS, "mstd must be 0 to 10")
+    given.require(given["mstd"] <= TOP_LEVEL, "mstd must be 0 to 10")
     return AutoAugment(TABLES[given.name], given["mstd"], canvas)
 
 
@@ -93,7 +93,7 @@ def _augmix(given: Settings) -> Augmentation:
     # -1, the default of d, is no number that a string can name
     width, depth = given.count("w"), -1 if given["d"] == -1 else given.count("d")
     canvas = given.canvas()
-    given.require(given["m"] <= LEVELS, "m must be 0 to 10")
+    given.require(given["m"] <= TOP_LEVEL, "m must be 0 to 10")
     given.require(0 < given["a"] <= MAX_ALPHA, f"a must be above 0 and at most {MAX_ALPHA}")
     return AugMix(magnitude=given["m"], width=width, depth=depth, alpha=given["a"], canvas=canvas)
 
@@ -109,7 +109,7 @@ class Policy(NamedTuple):
 POLICIES = {
     "randaug": Policy(
         _randaugment,
-        {"m": LEVELS, "n": 2.0, "mstd": 0.5, "mmax": LEVELS, "inc": 0.0, "w": NO_WEIGHTS},
+        {"m": TOP_LEVEL, "n": 2.0, "mstd": 0.5, "mmax": TOP_LEVEL, "inc": 0.0, "w": NO_WEIGHTS},
         meanings={
             "m": "magnitude, 0 to 10",
             "n": "operations per image",

@@ -7,14 +7,14 @@ import numpy as np
 
 from mindcv_hrnet.data import transforms as T
 from mindcv_hrnet.data.augment.operations import (
-    LEVELS,
+    TOP_LEVEL,
     Canvas,
     Operation,
+    move,
     shear_x,
     shear_y,
     sign_of,
     slope,
-    translate,
 )
 from mindcv_hrnet.data.transforms import Augmentation, Step
 
@@ -23,7 +23,7 @@ def _slope(share: float, sign: int, canvas: Canvas) -> float:
     return slope(sign * 0.99 * share, canvas)
 
 
-def _shift(share: float, sign: int, side: int, canvas: Canvas) -> float:
+def _pixels(share: float, sign: int, side: int, canvas: Canvas) -> float:
     """The paper shifts by up to 32 pixels either way; MindCV by up to 15 % of the side, one way."""
     return sign * 32.0 * share if canvas.canonical else 0.15 * share * side
 
@@ -44,11 +44,11 @@ WIDE: dict[str, Operation] = {
     "Sharpness": lambda image, share, sign, canvas: T.sharpness(image, 0.01 + 1.99 * share),
     "ShearX": lambda image, share, sign, canvas: shear_x(image, _slope(share, sign, canvas), canvas),
     "ShearY": lambda image, share, sign, canvas: shear_y(image, _slope(share, sign, canvas), canvas),
-    "TranslateX": lambda image, share, sign, canvas: translate(
-        image, _shift(share, sign, image.shape[1], canvas), 0, canvas
+    "TranslateX": lambda image, share, sign, canvas: move(
+        image, _pixels(share, sign, image.shape[1], canvas), 0, canvas
     ),
-    "TranslateY": lambda image, share, sign, canvas: translate(
-        image, 0, _shift(share, sign, image.shape[0], canvas), canvas
+    "TranslateY": lambda image, share, sign, canvas: move(
+        image, 0, _pixels(share, sign, image.shape[0], canvas), canvas
     ),
 }
 
@@ -66,4 +66,4 @@ class TrivialAugmentWide(Augmentation):
         choice, share, side = uniforms[:3]
         name = tuple(WIDE)[int(choice * len(WIDE))]
         sign = sign_of(side)
-        yield name, sign * share * LEVELS, WIDE[name](image, share, sign, self.canvas)
+        yield name, sign * share * TOP_LEVEL, WIDE[name](image, share, sign, self.canvas)

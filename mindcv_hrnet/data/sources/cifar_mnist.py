@@ -104,9 +104,9 @@ class Cifar(Original):
             records = np.frombuffer(content, np.uint8).reshape(-1, size)
             _check_labels(path, records[:, self.label_bytes - 1], classes)
             parts.append(records)
-        whole = np.concatenate(parts)
-        planes = whole[:, self.label_bytes :].reshape(-1, _COLOURS, _SIDE, _SIDE)
-        return planes.transpose(0, 2, 3, 1), whole[:, self.label_bytes - 1].astype(np.int32)
+        joined = np.concatenate(parts)
+        planes = joined[:, self.label_bytes :].reshape(-1, _COLOURS, _SIDE, _SIDE)
+        return planes.transpose(0, 2, 3, 1), joined[:, self.label_bytes - 1].astype(np.int32)
 
 
 @dataclass(frozen=True)

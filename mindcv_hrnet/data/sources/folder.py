@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.sources.index_cache import Arrays, Listing, Progress, block, lines, remembered
+from mindcv_hrnet.data.sources.index_cache import (
+    Listing,
+    ListingArrays,
+    Progress,
+    load_or_list,
+    pack_texts,
+    unpack_texts,
+)
 from mindcv_hrnet.errors import DataError
 
 SUFFIXES = (
@@ -47,15 +54,15 @@ class _ClassFolder(NamedTuple):
 
 def folder_index(root: str, classes: Sequence[str]) -> FolderIndex:
     """The images in the class folders `root/<class>`, from the cache where it still holds. Raises DataError."""
-    found = remembered(root, lambda arrays: _holds(arrays, root, classes), lambda: _scan(root, classes))
+    found = load_or_list(root, lambda arrays: _holds(arrays, root, classes), lambda: _scan(root, classes))
     ends = np.cumsum(found["lengths"], dtype=np.int64)
     return FolderIndex(found["names"].tobytes(), ends, found["counts"])
 
 
-def _holds(arrays: Arrays, root: str, classes: Sequence[str]) -> bool:
-    if lines(arrays["suffixes"]) != list(SUFFIXES) or lines(arrays["classes"]) != list(classes):
+def _holds(arrays: ListingArrays, root: str, classes: Sequence[str]) -> bool:
+    if unpack_texts(arrays["suffixes"]) != list(SUFFIXES) or unpack_texts(arrays["classes"]) != list(classes):
         return False
-    folders = zip(lines(arrays["folders"]), arrays["times"].tolist(), strict=True)
+    folders = zip(unpack_texts(arrays["folders"]), arrays["times"].tolist(), strict=True)
     return all(os.stat(os.path.join(root, name)).st_mtime_ns == when for name, when in folders)
 
 
@@ -70,9 +77,9 @@ def _scan(root: str, classes: Sequence[str]) -> Listing:
             folders.extend(found.folders)
             progress.add(len(found.images))
     arrays = {
-        "suffixes": block(SUFFIXES),
-        "classes": block(classes),
-        "folders": block([name for name, _ in folders]),
+        "suffixes": pack_texts(SUFFIXES),
+        "classes": pack_texts(classes),
+        "folders": pack_texts([name for name, _ in folders]),
         "times": np.array([when for _, when in folders], np.int64),
         "counts": counts,
         "lengths": np.concatenate(lengths),
@@ -89,7 +96,7 @@ def _list(root: str, name: str) -> _ClassFolder:
 
 
 def _walk(folder: str, prefix: str, below_root: str, found: _ClassFolder) -> None:
-    """Collect paths below a class folder. The suffix decides before the file type does: that spares a call per file."""
+    """Collect paths below a class folder. The suffix decides before the file type does: that saves a call per file."""
     try:
         found.folders.append((below_root, os.stat(folder).st_mtime_ns))  # before listing: later changes are noticed
         with os.scandir(folder) as entries:

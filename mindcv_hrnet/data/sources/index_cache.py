@@ -30,18 +30,18 @@ PROGRESS_EVERY_S = 5.0
 SETTLED_S = 2.0
 _FORMAT = 3
 
-Arrays = dict[str, Any]  # name -> array
+ListingArrays = dict[str, Any]  # name -> array
 
 
 class Listing(NamedTuple):
     """What `list_now` found: the arrays to keep, how many images they tell of, and the newest time of change (ns)."""
 
-    arrays: Arrays
+    arrays: ListingArrays
     images: int
     changed_ns: int
 
 
-def remembered(root: str, holds: Callable[[Arrays], bool], list_now: Callable[[], Listing]) -> Arrays:
+def load_or_list(root: str, holds: Callable[[ListingArrays], bool], list_now: Callable[[], Listing]) -> ListingArrays:
     """The arrays of the last listing of `root` while they hold, else of a new one. Raises what `list_now` raises.
 
     `holds` may raise KeyError, ValueError or OSError for arrays that are not its own.
@@ -81,13 +81,13 @@ class Progress:
             )
 
 
-def block(texts: Sequence[str]) -> np.ndarray:
+def pack_texts(texts: Sequence[str]) -> np.ndarray:
     """Texts as bytes with a zero after each, which no path holds."""
     return np.frombuffer(b"".join(os.fsencode(text) + b"\0" for text in texts), np.uint8)
 
 
-def lines(array: np.ndarray) -> list[str]:
-    """The texts of a `block`."""
+def unpack_texts(array: np.ndarray) -> list[str]:
+    """The texts of `pack_texts`."""
     return [os.fsdecode(part) for part in array.tobytes().split(b"\0")[:-1]]
 
 
@@ -112,7 +112,7 @@ def _turn(cache: Path) -> Iterator[bool]:
 def _write(cache: Path, root: str, listing: Listing) -> None:
     def write(path: Path) -> None:
         with open(path, "wb") as file:
-            np.savez(file, format=np.int64(_FORMAT), root=block([os.path.realpath(root)]), **listing.arrays)
+            np.savez(file, format=np.int64(_FORMAT), root=pack_texts([os.path.realpath(root)]), **listing.arrays)
 
     try:
         write_atomically(cache, write)
@@ -122,11 +122,11 @@ def _write(cache: Path, root: str, listing: Listing) -> None:
     logger.info("%s: %d images listed; kept in %s for the next start", root, listing.images, cache)
 
 
-def _read(cache: Path, root: str, holds: Callable[[Arrays], bool]) -> Arrays | None:
+def _read(cache: Path, root: str, holds: Callable[[ListingArrays], bool]) -> ListingArrays | None:
     """The cached arrays if the file is whole and `holds` agrees; None otherwise."""
     try:
         with np.load(cache) as stored:
-            if int(stored["format"]) != _FORMAT or lines(stored["root"]) != [os.path.realpath(root)]:
+            if int(stored["format"]) != _FORMAT or unpack_texts(stored["root"]) != [os.path.realpath(root)]:
                 return None
             arrays = {name: stored[name] for name in stored.files}
             return arrays if holds(arrays) else None

@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.sources.index_cache import Arrays, Listing, Progress, block, lines, remembered
+from mindcv_hrnet.data.sources.index_cache import (
+    Listing,
+    ListingArrays,
+    Progress,
+    load_or_list,
+    pack_texts,
+    unpack_texts,
+)
 from mindcv_hrnet.errors import DataError
 
 CLASSES_FILE = "classes.txt"
@@ -52,8 +59,8 @@ class Shards:
     def __init__(self, root: str | os.PathLike[str], kind: Format, class_names: Sequence[str] | None = None) -> None:
         self.root = os.fspath(root)
         self._shards, self._kind = kind.of(self.root), kind
-        found = remembered(self.root, self._holds, self._list)
-        names = lines(found["names"])
+        found = load_or_list(self.root, self._holds, self._list)
+        names = unpack_texts(found["names"])
         self.class_names = tuple(class_names) if class_names is not None else tuple(names)
         unknown = sorted(set(names) - set(self.class_names))
         if unknown:
@@ -95,9 +102,9 @@ class Shards:
         stats = [os.stat(path) for path in paths if os.path.exists(path)]
         return paths, np.array([(stat.st_size, stat.st_mtime_ns) for stat in stats], np.int64)
 
-    def _holds(self, arrays: Arrays) -> bool:
+    def _holds(self, arrays: ListingArrays) -> bool:
         names, state = self._state()
-        return lines(arrays["files"]) == names and np.array_equal(arrays["state"], state)
+        return unpack_texts(arrays["files"]) == names and np.array_equal(arrays["state"], state)
 
     def _list(self) -> Listing:
         files, state = self._state()  # before listing: later changes are noticed
@@ -115,9 +122,9 @@ class Shards:
             raise DataError(f"{self.root}: no image in any of its {len(self._shards)} {self._kind.name} files")
         names, places = class_of.sorted()
         arrays = {
-            "files": block(files),
+            "files": pack_texts(files),
             "state": state,
-            "names": block(names),
+            "names": pack_texts(names),
             "counts": np.array(counts, np.int64),
             "offsets": np.concatenate(offsets),
             "sizes": np.concatenate(sizes),
@@ -136,20 +143,20 @@ class _ClassNames:
         self._lines = [line.strip() for line in text.splitlines()]
         self._plain = numbers_are_names and not self._lines
         self._found: dict[str | int, int] = {}
-        self._numbered: bool | None = None
+        self._labels_are_numbers: bool | None = None
         twice = [line for line, times in Counter(filter(None, self._lines)).items() if times > 1]
         if twice:
             raise DataError(f"{self._file}: '{twice[0]}' stands there twice; every class needs a name of its own")
 
     def number(self, shard: str, member: Member) -> int:
         label = member.label
-        numbered = isinstance(label, int)
-        if self._numbered not in (None, numbered):
+        is_number = isinstance(label, int)
+        if self._labels_are_numbers not in (None, is_number):
             raise DataError(
-                f"{shard}: {member.name} has {'a' if numbered else 'no'} class number (.cls), images before it have "
-                f"{'none' if numbered else 'one'}; give one to every image of the split or to none"
+                f"{shard}: {member.name} has {'a' if is_number else 'no'} class number (.cls), images before it have "
+                f"{'none' if is_number else 'one'}; give one to every image of the split or to none"
             )
-        self._numbered = numbered
+        self._labels_are_numbers = is_number
         if isinstance(label, int) and not self._plain:
             if not 0 <= label < len(self._lines) or not self._lines[label]:
                 raise DataError(

@@ -28,7 +28,7 @@ def tar_members(tar: str) -> Iterator[Member]:
     """The images of a tar with their labels."""
     try:
         with tarfile.open(tar, "r:") as archive:
-            files = _by_name(whole(archive, tar), tar)
+            files = _by_name(complete_members(archive, tar), tar)
             images = {name: info for name, info in files.items() if _suffix(name) in SUFFIXES}
             numbers = _numbers(archive, files, tar)
     except (tarfile.TarError, OSError) as error:
@@ -42,7 +42,7 @@ def tar_members(tar: str) -> Iterator[Member]:
         yield Member(target.offset_data, target.size, name, numbers.get(_key(name), folder or stem))
 
 
-def whole(archive: tarfile.TarFile, name: str) -> list[tarfile.TarInfo]:
+def complete_members(archive: tarfile.TarFile, name: str) -> list[tarfile.TarInfo]:
     """All members of an open tar, which must have its end. Raises DataError, naming the tar `name`."""
     try:
         members = archive.getmembers()

@@ -16,14 +16,14 @@ from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_n
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
 from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, MOST_TENSORS
 
-KINDS = {
+CKPT_DTYPES = {
     **{"Float64": "f8", "Float32": "f4", "Float16": "f2", "BFloat16": "u2", "Bool": "?"},
     **{"Int64": "i8", "Int32": "i4", "Int16": "i2", "Int8": "i1"},
     **{"UInt64": "u8", "UInt32": "u4", "UInt16": "u2", "UInt8": "u1"},
 }
 TEXT = "str"
 TEXT_CODE = "utf-32-le"  # four bytes a character, as NumPy has it
-NAMES = {kind: name for name, kind in KINDS.items() if name != "BFloat16"}
+CKPT_TYPE_NAMES = {kind: name for name, kind in CKPT_DTYPES.items() if name != "BFloat16"}
 CRC = b"crc_num"
 CRC_BYTES = 10
 MOST_FIELDS = 2 * MOST_DIMENSIONS
@@ -80,14 +80,14 @@ def _entry(value: memoryview) -> tuple[str, str, tuple[int, ...], memoryview]:
                     content = item
     if len(dims) > MOST_DIMENSIONS:
         raise ValueError(f"entry {name!r} has more than {MOST_DIMENSIONS} dimensions")
-    if not name or (kind not in KINDS and kind != TEXT):
+    if not name or (kind not in CKPT_DTYPES and kind != TEXT):
         raise ValueError(f"entry {name!r} has the unknown type {kind!r}")
     return name, kind, tuple(dims), content
 
 
 def _array(name: str, kind: str, dims: tuple[int, ...], pieces: list[memoryview]) -> np.ndarray:
     shape = () if dims == (0,) else dims  # MindSpore's way to write a scalar
-    dtype = np.dtype(f"<{KINDS[kind]}")
+    dtype = np.dtype(f"<{CKPT_DTYPES[kind]}")
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the size of {name} is not that of its shape")
@@ -153,7 +153,9 @@ def write_ckpt(arrays: Mapping[str, np.ndarray], path: Path, class_names: Sequen
             add(content)
 
         for name, array in arrays.items():
-            entry(name, array.shape or (0,), NAMES[array.dtype.str[1:]], np.ascontiguousarray(array).tobytes())
+            entry(
+                name, array.shape or (0,), CKPT_TYPE_NAMES[array.dtype.str[1:]], np.ascontiguousarray(array).tobytes()
+            )
         if class_names:
             entry(CLASS_NAMES, (0,), TEXT, class_names_to_text(class_names).encode(TEXT_CODE))
         file.write(CRC + checksum.to_bytes(CRC_BYTES, "big"))

@@ -15,7 +15,7 @@ from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_n
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
 from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, is_size
 
-KINDS = {
+SAFETENSORS_DTYPES = {
     **{"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2"},
     **{
         "I64": "i8",
@@ -29,7 +29,7 @@ KINDS = {
         "BOOL": "?",
     },
 }
-NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32"}
+SAFETENSORS_TYPE_NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32"}
 ALIGNMENT = 8
 CHECKSUM = "crc_num"
 LONGEST_HEADER = 1 << 24
@@ -51,7 +51,7 @@ def read_safetensors(path: Path) -> Contents:
     place = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = entry["data_offsets"]
-        kind = np.dtype(f"<{KINDS[entry['dtype']]}")
+        kind = np.dtype(f"<{SAFETENSORS_DTYPES[entry['dtype']]}")
         if not all(map(is_size, (begin, end, *entry["shape"]))) or len(entry["shape"]) > MOST_DIMENSIONS:
             raise ValueError(f"{name} is described wrongly")
         if begin != place or end < begin:
@@ -88,7 +88,7 @@ def write_safetensors(
     end = 0
     for name, array in arrays.items():
         header[name] = {
-            "dtype": NAMES[array.dtype.str[1:]],
+            "dtype": SAFETENSORS_TYPE_NAMES[array.dtype.str[1:]],
             "shape": list(array.shape),
             "data_offsets": [end, end + array.nbytes],
         }

@@ -32,7 +32,7 @@ def refusal(folder, dataset, split="train"):
 
 
 def test_the_recipe_knows_the_same_data_sets():
-    assert tuple(ORIGINALS) == keys.ORIGINALS
+    assert tuple(ORIGINALS) == keys.ORIGINAL_DATASETS
     assert set(keys.DataConfig.__dataclass_fields__["dataset"].metadata["choices"]) == {
         *("imagenet", "folder", ""),
         *ORIGINALS,

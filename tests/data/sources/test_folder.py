@@ -145,6 +145,6 @@ def test_a_million_names_take_tens_of_megabytes(tmp_path, monkeypatch):
     lengths = np.full(1_281_167, 20, np.uint16)
     names = np.zeros(20 * len(lengths), np.uint8)
     arrays = {"names": names, "lengths": lengths, "counts": np.array([len(lengths)])}
-    monkeypatch.setattr(module, "remembered", lambda *args: arrays)
+    monkeypatch.setattr(module, "load_or_list", lambda *args: arrays)
     index = folder_index(str(tmp_path), ["a"])
     assert len(index.names) + index.ends.nbytes < 40e6
