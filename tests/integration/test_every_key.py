@@ -178,7 +178,7 @@ def write_images(folder, seed, count):
 def observe(tmp_path_factory):
     """A function (observable, settings) -> its value, or the error; what was seen before is remembered."""
     from mindcv_hrnet.data import prefetch
-    from mindcv_hrnet.data.sources import download
+    from mindcv_hrnet.data.sources import dataset_download
 
     place = tmp_path_factory.mktemp("walk")
     # two steps of four and one image more, and two batches of validation
@@ -203,7 +203,9 @@ def observe(tmp_path_factory):
         # two threads must be different from one also where there is one core
         patch.setattr("os.sched_getaffinity", lambda process: set(range(4)), raising=False)
         prefetch.usable_workers.cache_clear()
-        patch.setattr(download, "obtain", lambda url, target, _: shutil.copy(place / "authors" / target.name, target))
+        patch.setattr(
+            dataset_download, "obtain", lambda url, target, _: shutil.copy(place / "authors" / target.name, target)
+        )
         published = {"": "hrnet_w18_small-1.ckpt", "http://example.org/2.ckpt": "hrnet_w18_small-2.ckpt"}
         patch.setattr("mindcv_hrnet.engine.load.published_at", lambda model: "")
         patch.setattr("mindcv_hrnet.engine.load.fetch", lambda address: place / "started" / published[address])
