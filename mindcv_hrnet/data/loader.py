@@ -149,6 +149,7 @@ class TrainLoader(_Loader[TrainBatch]):
         return len(self._damaged)
 
     def example(self) -> TrainBatch:
+        """A batch of zeros; with several views of each image it has as many times the rows."""
         n = self._shape[0] * self._views
         return TrainBatch(
             images=np.zeros((n, *self._shape[1:]), np.uint8),
@@ -244,6 +245,7 @@ class EvalLoader(_Loader[EvalBatch]):
         return self.steps
 
     def example(self) -> EvalBatch:
+        """A batch of zeros in which no image is valid."""
         n = self._shape[0]
         return EvalBatch(np.zeros(self._shape, np.uint8), np.zeros(n, np.int32), np.zeros(n, bool))
 

@@ -50,9 +50,11 @@ class Ledger:
         self.plan = self._read_plan(folder)
 
     def done(self, name: str) -> bool:
+        """Whether the file is noted as finished and still there."""
         return name in self.sums and (self.folder / name).exists()
 
     def add(self, digests: dict[str, str]) -> None:
+        """Note finished files with their SHA-256, in one write."""
         self.sums |= digests
         write_whole(self.path, "".join(f"{digest}  {name}\n" for name, digest in self.sums.items()))
 
@@ -123,6 +125,7 @@ class Plan(NamedTuple):
     classes: dict[str, int]
 
     def file_of(self, class_name: str) -> str:
+        """The file or folder in which the images of a class lie."""
         return packed_name(class_name, self.kind)
 
 
@@ -196,6 +199,7 @@ def writer_of(kind: str, images: Sequence[Image], label: int) -> Callable[[Path]
 
 
 def write_tar(path: Path, images: Sequence[Image]) -> None:
+    """Write the images of a class as a tar, under their own names."""
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as out:
         for image in images:
             info = tarfile.TarInfo(image.name)
@@ -204,6 +208,7 @@ def write_tar(path: Path, images: Sequence[Image]) -> None:
 
 
 def write_folder(path: Path, images: Sequence[Image]) -> None:
+    """Write the images of a class as files of a new folder."""
     path.mkdir()
     for image in images:
         (path / image.name).write_bytes(image.read())

@@ -46,14 +46,17 @@ class TrainSampler:
 
     @property
     def global_batch_size(self) -> int:
+        """Samples of a step over all ranks."""
         return self.batch_size * self.size
 
     @property
     def epoch_samples(self) -> int:
+        """Entries drawn in an epoch, before the last batch is dropped or filled."""
         return self.length if self.num_samples is None else self.num_samples
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches of each rank in an epoch."""
         full, rest = divmod(self.epoch_samples, self.global_batch_size)
         return full if self.drop_remainder or not rest else full + 1
 
@@ -85,6 +88,7 @@ class EvalSampler:
 
     @property
     def steps(self) -> int:
+        """Batches of each rank that it takes to see every sample."""
         return -(-self.length // (self.batch_size * self.size))
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -91,6 +91,7 @@ def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def invert(image: np.ndarray) -> np.ndarray:
+    """255 minus each value."""
     return cv2.bitwise_not(image)
 
 
@@ -237,10 +238,12 @@ class RandomCrop:
         return Box(*(side // reduce for side in box)), reduce
 
     def resize(self, image: np.ndarray, box: Box, flag: int) -> np.ndarray:
+        """(size, size, 3): the box by OpenCV, with `flag` as its resampling."""
         part = image[box.top : box.top + box.height, box.left : box.left + box.width]
         return cv2.resize(part, (self.size, self.size), interpolation=flag)
 
     def antialiased(self, image: np.ndarray, box: Box) -> np.ndarray:
+        """(size, size, 3): the box by Pillow, whose kernels widen with the reduction."""
         edges = (box.left, box.top, box.left + box.width, box.top + box.height)
         return np.asarray(Image.fromarray(image).resize((self.size, self.size), self.method.pillow, box=edges))
 

@@ -89,9 +89,11 @@ class Metadata:
 
     @property
     def is_classifier(self) -> bool:
+        """Whether the outputs are logits, and not the maps of a backbone."""
         return self.outputs == ("logits",)
 
     def to_json(self) -> str:
+        """The text that `from_json` reads."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod

@@ -37,6 +37,7 @@ class Blend(nn.Cell):
         return self.map_(_copy, self.parameters)
 
     def construct(self, before: tuple[Tensor, ...]) -> tuple[bool, ...]:
+        """`before`: what the parameters were, in their order -> a True for each."""
         return self.map_(_blend, self.shares, before, self.parameters)
 
 

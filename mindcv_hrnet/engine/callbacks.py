@@ -35,9 +35,11 @@ class StepLog(Callback):
         self.compiled = False
 
     def on_train_begin(self, run_context: Any) -> None:
+        """Start the clock of the compilation."""
         self.begun = time.perf_counter()
 
     def on_train_epoch_begin(self, run_context: Any) -> None:
+        """Put up a new bar and start the epoch's clocks."""
         self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster)
         self._start_clocks()
 
@@ -46,6 +48,7 @@ class StepLog(Callback):
         self.step_at_epoch_start = self.step_at_last_line = self.step
 
     def on_train_step_end(self, run_context: Any) -> None:
+        """Move the bar; write a line where one is due."""
         step = step_of(run_context, self.shape)
         self.bar.update(step - self.step)
         self.step = step
@@ -98,6 +101,7 @@ class LossGuard(Callback):
         self.step, self.shape, self.cluster, self.interval = step, shape, cluster, interval
 
     def on_train_step_end(self, run_context: Any) -> None:
+        """Raise RunError where the loss is read and not finite."""
         step = step_of(run_context, self.shape)
         # Reading the loss makes the device wait, so not at every step; overflowed steps may be skipped instead
         if self.step.check is None and (step % self.interval == 0 or self.cluster.device == "CPU"):
@@ -126,6 +130,7 @@ class EpochEnd(Callback):
         self.write, self.save, self.save_interval = write, save, save_interval
 
     def on_train_epoch_end(self, run_context: Any) -> None:
+        """The sequence above, for the epoch that has just ended."""
         row = self.step_log.close_epoch()
         totals = self.loss.take(row.epoch)
         row = replace(row, train_loss=totals.loss, skipped_updates=totals.skipped)

@@ -54,6 +54,7 @@ class EvalStep(nn.Cell):
         self.counts = BatchCounts()
 
     def construct(self, images: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+        """(N, C, S, S) uint8, (N,) int32, (N,) float32 -> (3,) float32."""
         return self.counts(self.network(self.preprocess(images)), labels, valid)
 
 
@@ -72,6 +73,7 @@ class Evaluator:
         self.step = EvalStep(network, Normalize(augmentation.mean, augmentation.std))
 
     def __call__(self) -> Evaluation:
+        """One pass over the split, the same result on every rank. Raises DataError for an image that cannot be read."""
         was_training = self.network.training
         self.step.set_train(False)
         total = np.zeros(5)

@@ -45,7 +45,9 @@ class KeepGraph(Callback):
         self.graphs, self.window = graphs, window  # the caller's `window` closes also when the step fails
 
     def on_train_step_begin(self, run_context: Any) -> None:
+        """Open the window in which the first step compiles."""
         self.window.enter_context(self.graphs.compiling("graph to train"))
 
     def on_train_step_end(self, run_context: Any) -> None:
+        """Close it; later steps have none."""
         self.window.close()

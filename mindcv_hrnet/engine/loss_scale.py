@@ -26,6 +26,7 @@ class LossScale(nn.Cell):
         self.growth_interval = GROWTH_INTERVAL
 
     def construct(self, finite: Tensor) -> Tensor:
+        """() bool, whether an update's gradients are finite -> () float32, the scale after it."""
         good = ops.select(finite, self.good_updates + 1, ops.zeros_like(self.good_updates))
         grow = good >= self.growth_interval
         larger = ops.minimum(self.value * 2, self.largest)

@@ -14,6 +14,7 @@ class SoftTargetCrossEntropy(nn.Cell):
         self.mean = reduction == "mean"
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(N, K), (N, K) -> ()."""
         losses = -ops.reduce_sum(targets * self.log_softmax(logits), -1)
         return ops.reduce_mean(losses) if self.mean else ops.reduce_sum(losses)
 
@@ -27,6 +28,7 @@ class SoftTargetBinaryCrossEntropy(nn.Cell):
         self.mean = reduction == "mean"
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(N, K), (N, K) -> ()."""
         # Spelt out with ReLU and abs, its gradient would be wrong at a logit of exactly 0
         losses = self.softplus(logits) - logits * targets
         return ops.reduce_mean(losses) if self.mean else ops.reduce_sum(losses)
@@ -46,6 +48,7 @@ class SingleLabelAsymmetric(nn.Cell):
         self.smoothing = label_smoothing
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(N, K), (N, K) -> ()."""
         log_p = self.log_softmax(logits)
         p = ops.exp(log_p)
         there = (targets - self.smoothing / targets.shape[1]) / (1 - self.smoothing)
@@ -70,6 +73,7 @@ class MultiLabelAsymmetric(nn.Cell):
         self.mean = reduction == "mean"
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(N, K), (N, K) -> ()."""
         p = ops.sigmoid(logits)
         not_p = ops.minimum(1 - p + self.MARGIN, ops.ones_like(p))
         there = targets * (1 - p) * ops.log(ops.maximum(p, ops.full_like(p, self.SMALLEST)))
@@ -93,6 +97,7 @@ class JensenShannon(nn.Cell):
         self.cross_entropy = SoftTargetCrossEntropy(reduction)
 
     def construct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """(3N, K), (3N, K) -> ()."""
         count, classes = logits.shape[0] // self.VIEWS, logits.shape[1]
         log_p = self.log_softmax(logits).reshape((self.VIEWS, count, classes))
         p = ops.exp(log_p)

@@ -16,6 +16,7 @@ class BatchCounts(nn.Cell):
         self.log_softmax = ops.LogSoftmax(axis=-1)
 
     def construct(self, logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+        """(N, K), (N,) int32, (N,) float32 of 0 and 1 -> (3,) float32."""
         logits = ops.cast(logits, mstype.float32)
         classes = ops.arange(logits.shape[1])
         column = ops.expand_dims(labels, 1)

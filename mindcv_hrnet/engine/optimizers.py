@@ -54,6 +54,7 @@ class ScaledRates(nn.Cell):
         self.blend = Blend([parameter for parameter, _ in scaled], [scale for _, scale in scaled])
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter, in their order -> a True for each that is scaled."""
         before = self.blend.before()
         updated = self.optimizer(gradients)
         return self.blend(ops.depend(before, updated))

@@ -22,6 +22,7 @@ class Normalize(nn.Cell):
         self.cast, self.tile, self.bias_add = ops.Cast(), ops.Tile(), ops.BiasAdd()
 
     def construct(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 -> (N, C, H, W) float32."""
         batch, _, height, width = images.shape
         # tiled first: broadcasting costs several times more than the arithmetic on a CPU
         scale = self.tile(self.scale, (batch, 1, height, width))
@@ -62,6 +63,7 @@ class Preprocess(nn.Cell):
         self.per_channel = (1, len(mean), 1, 1)
 
     def construct(self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and targets that the loss sees; arguments and shapes as said of the class."""
         x = self.normalize(images)
         targets = self.one_hot(labels, self.num_classes, self.on, self.off)
         if self.erase:

@@ -29,6 +29,7 @@ class Reduction(nn.Cell):
         self.map_ = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], divisor: Tensor) -> tuple[Tensor, ...]:
+        """A gradient for each parameter, and what their sums are divided by besides the ranks."""
         if self.add_up is not None:
             gradients = self.map_(ops.partial(_reduce, self.add_up), gradients)
         if self.multiplies:

@@ -21,6 +21,7 @@ class ScaledLoss(nn.Cell):
         self.loss = loss
 
     def construct(self, images: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+        """(N, 3, H, W), (N, K), () -> ()."""
         return self.loss(self.network(images), targets) * scale
 
 
@@ -62,6 +63,7 @@ class TrainStep(nn.Cell):
         self.totals = RunningTotals()
 
     def construct(self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor) -> Tensor:
+        """The loss of the batch, (), once the step is done."""
         inputs, targets = self.preprocess(images, labels, erase, mix)
         loss, gradients = self.gradients(inputs, targets)
         return ops.depend(loss, self.accumulate(loss, gradients))

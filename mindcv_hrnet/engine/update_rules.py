@@ -149,6 +149,7 @@ class AdamW(_Optimizer):
         self.beta1, self.beta2 = Tensor(BETA1, mstype.float32), Tensor(BETA2, mstype.float32)
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter -> a result for each, once the update is done."""
         rate = self.rate()
         beta1_power, beta2_power = self.beta1_power * self.beta1, self.beta2_power * self.beta2
         ops.assign(self.beta1_power, beta1_power)
@@ -167,6 +168,7 @@ class Lion(_Optimizer):
         self.means = self.state("lion_m")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter -> a result for each, once the update is done."""
         rule = ops.partial(_lion, self.rate())
         return self.map_(rule, self.decays, self._parameters, self.means, gradients)
 
@@ -182,6 +184,7 @@ class Lamb(_Optimizer):
         self.means, self.squares = self.state("lamb_m"), self.state("lamb_v")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter -> a result for each, once the update is done."""
         rate = self.rate()
         update = self.updates(rate)
         rule = ops.partial(_lamb, 1 - ops.pow(BETA1, update), 1 - ops.pow(BETA2, update), self.eps, rate)
@@ -197,6 +200,7 @@ class NAdam(_Optimizer):
         self.momentum_product = Parameter(Tensor([1.0], mstype.float32), name="momentum_product")
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter -> a result for each, once the update is done."""
         rate = self.rate()
         update = self.updates(rate)
         momentum, following = self.momentum_of(update), self.momentum_of(update + 1)
@@ -219,5 +223,6 @@ class Adagrad(_Optimizer):
         self.sums = self.state("accum", init=0.1)
 
     def construct(self, gradients: tuple[Tensor, ...]) -> Any:
+        """A gradient for each parameter -> a result for each, once the update is done."""
         rule = ops.partial(_adagrad, self.eps, self.rate())
         return self.map_(rule, self.decays, self._parameters, self.sums, gradients)

@@ -30,6 +30,7 @@ class BatchStatistics(nn.Cell):
     def construct(
         self, x: Tensor, gamma: Tensor, beta: Tensor, moving_mean: Tensor, moving_variance: Tensor
     ) -> tuple[Tensor]:
+        """(N, C, H, W) and four (C,) -> (the normalised images,); the moving statistics move."""
         channels = x.shape[1]
         around = ops.stop_gradient(moving_mean + 0)
         centred = self.cast(x, ms.float32) - _per_channel(around)

@@ -40,6 +40,7 @@ class BasicBlock(nn.Cell):
         self.relu = ops.ReLU()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.drops:
@@ -69,6 +70,7 @@ class Bottleneck(nn.Cell):
         self.relu = ops.ReLU()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H, W)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -124,6 +126,7 @@ class Exchange(nn.Cell):
         self.relu = ops.ReLU()
 
     def construct(self, branches: Branches) -> Tensor:
+        """All branches, from fine to coarse -> the target one, (N, C_i, H_i, W_i)."""
         total = branches[self.target]
         for i, cell in enumerate(self.finer):
             total = self.add(total, cell(branches[i]))
@@ -143,6 +146,7 @@ class Module(nn.Cell):
         self.exchanges = tuple(self.fuse_layers.cells())
 
     def construct(self, branches: Branches) -> Branches:
+        """All branches -> those in `targets`, of the same shapes."""
         refined: Branches = ()
         for i, branch in enumerate(self.branches):
             refined = (*refined, branch(branches[i]))
@@ -166,6 +170,7 @@ class Transition(nn.Cell):
         self.open = (getattr(self, new),)
 
     def construct(self, branches: Branches) -> Branches:
+        """n branches -> n + 1; the new one is the last."""
         first = branches[0]
         for cell in self.adapt:
             first = cell(first)
@@ -275,6 +280,7 @@ class HRNet(Trunk):
         return self.leave(self.pooled(image))
 
     def construct(self, image: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, num_classes) float32, or (N, 2048) without classifier."""
         x = self.pooled(image)
         if self.num_classes:
             x = self.classifier(self.dropout(x))
@@ -317,6 +323,7 @@ class HRNetFeatures(Trunk):
             self.widen = tuple(self.incre_modules.cells())
 
     def construct(self, image: Tensor) -> Branches:
+        """(N, in_channels, H, W) -> a tuple of (N, C_i, H_i, W_i) float32."""
         maps = self.trunk(image)
         if self.widen:
             widened: Branches = ()

@@ -32,6 +32,7 @@ class CastTo(nn.Cell):
         self.cast = ops.Cast()
 
     def construct(self, x: Tensor) -> Tensor:
+        """Any shape -> the same."""
         return self.cast(x, self.dtype)
 
 
@@ -51,6 +52,7 @@ class Conv2d(nn.Cell):
         self.cast = ops.Cast()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride))."""
         return self.convolve(x, self.cast(self.weight, x.dtype))
 
 
@@ -74,6 +76,7 @@ class BatchNorm(nn.Cell):
         self.normalise = ops.BatchNorm(is_training=False, epsilon=eps)
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
         normalise = self.normalise_batch if self.training and not self.frozen else self.normalise
         return normalise(x, self.gamma, self.beta, self.moving_mean, self.moving_variance)[0]
 
@@ -89,6 +92,7 @@ class ConvNorm(nn.SequentialCell):
         self.relu = ops.ReLU()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride))."""
         convolve, normalise = self.cell_list
         x = normalise(convolve(x))
         return self.relu(x) if self.activate else x
@@ -101,6 +105,7 @@ class Upsample(nn.Cell):
     """
 
     def construct(self, x: Tensor, like: Tensor) -> Tensor:
+        """(N, C, h, w), (N, C', H, W) -> (N, C, H, W)."""
         _, _, height, width = like.shape
         # The one primitive made here and not in __init__: the size is one of its attributes.
         return ops.ResizeNearestNeighbor((height, width))(x)
@@ -114,6 +119,7 @@ class GlobalMean(nn.Cell):
         self.mean = ops.ReduceMean()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C)."""
         return self.mean(x, (2, 3))
 
 
@@ -129,6 +135,7 @@ class DropBranch(nn.Cell):
         self.ones = ops.Ones()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> same shape."""
         return x * self.dropout(self.ones((x.shape[0], 1, 1, 1), x.dtype)) if self.training else x
 
 
@@ -145,5 +152,6 @@ class Dense(nn.Cell):
         self.cast = ops.Cast()
 
     def construct(self, x: Tensor) -> Tensor:
+        """(N, C_in) -> (N, C_out)."""
         y = self.multiply(x, self.cast(self.weight, x.dtype))
         return self.add(y, self.cast(self.bias, x.dtype))

@@ -229,6 +229,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as ConfigError."""
 
     def error(self, message: str) -> typing.NoReturn:
+        """Raises ConfigError instead of printing the usage and leaving."""
         raise ConfigError(f"command line: {message}; see --help")
 
 

@@ -57,6 +57,7 @@ class Checksum(NamedTuple):
         return digest.hexdigest()[: len(self.digits)]
 
     def fits(self, path: Path) -> bool:
+        """Whether the file's digest begins with these digits. Raises OSError."""
         return self.of(path) == self.digits
 
 

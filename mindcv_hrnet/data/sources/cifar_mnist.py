@@ -74,15 +74,19 @@ class Cifar(Original):
 
     @property
     def wanted(self) -> str:
+        """The archive, which the user should unpack."""
         return f"{super().wanted} and unpack it"
 
     def files(self, split: str) -> tuple[str, ...]:
+        """The split's batches, and last the file of the class names."""
         return (*super().files(split), self.names)
 
     def find(self, base: Path, name: str) -> Path | None:
+        """In `base`, or in the folder that the archive unpacks to."""
         return next((path for path in (base / name, base / self.folder / name) if path.is_file()), None)
 
     def class_names(self, base: Path) -> tuple[str, ...] | None:
+        """One name a line of the file; DataError where they are not as many as the classes."""
         path = self.find(base, self.names)
         if path is None:
             return None
@@ -92,6 +96,7 @@ class Cifar(Original):
         return names
 
     def read(self, paths: list[Path], classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 32, 32, 3) images; DataError for a file that is cut or of another version."""
         size = self.label_bytes + _COLOURS * _SIDE * _SIDE
         parts = []
         for path in paths[:-1]:  # the last one has the names
@@ -116,12 +121,15 @@ class Idx(Original):
     labels: tuple[str, ...]
 
     def find(self, base: Path, name: str) -> Path | None:
+        """Plain or .gz, in `base`."""
         return next((path for path in (base / name, base / f"{name}.gz") if path.is_file()), None)
 
     def class_names(self, base: Path) -> tuple[str, ...] | None:
+        """The published ones; no file has them."""
         return self.labels
 
     def read(self, paths: list[Path], classes: int) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 28, 28, 1) images; DataError for files that do not belong together."""
         images, labels = _read_idx(paths[0], _IMAGES_MAGIC), _read_idx(paths[1], _LABELS_MAGIC)
         if len(images) != len(labels) or not images.size:
             raise DataError(
@@ -213,6 +221,7 @@ class OriginalSplit:
         return len(self.labels)
 
     def path(self, index: int) -> str:
+        """The folder, the split and the image's number in it, for messages."""
         return f"{self.root}: {self._split} image {index}"
 
     def read(self, index: int) -> bytes:

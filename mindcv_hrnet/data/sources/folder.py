@@ -41,6 +41,7 @@ class FolderIndex:
     counts: np.ndarray
 
     def name(self, index: int) -> str:
+        """Path of an image relative to its class folder."""
         start = self.ends[index - 1] if index else 0
         return os.fsdecode(self.names[start : self.ends[index]])
 

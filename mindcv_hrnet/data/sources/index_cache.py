@@ -92,6 +92,7 @@ def unpack_texts(array: np.ndarray) -> list[str]:
 
 
 def cache_file(root: str) -> Path:
+    """Where the listing of a split is kept, by the path that its links lead to."""
     digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]
     return cache_folder() / f"index-{digest}.npz"
 

@@ -83,6 +83,7 @@ class Shards:
         return f"{self._shard(index)}: image at byte {self._offsets[index]}"
 
     def read(self, index: int) -> bytes:
+        """The encoded image. Raises OSError, also where its shard has become shorter."""
         size = int(self._sizes[index])
         with open(self._shard(index), "rb", buffering=0) as shard:
             shard.seek(int(self._offsets[index]))

@@ -64,9 +64,11 @@ class ImageFolder:
         return len(self.labels)
 
     def path(self, index: int) -> str:
+        """Path of the image file."""
         return os.path.join(self.root, self.class_names[self.labels[index]], self._index.name(index))
 
     def read(self, index: int) -> bytes:
+        """Content of the image file. Raises OSError."""
         with open(self.path(index), "rb", buffering=0) as file:
             return file.read()
 
