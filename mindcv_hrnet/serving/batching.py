@@ -1,0 +1,141 @@
+"""Single requests -> batches for one executor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+Compute = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class _Waiting:
+    """Images of one request."""
+
+    compute: Compute
+    images: np.ndarray
+    answer: asyncio.Future[np.ndarray]
+    since: float
+
+    def goes_with(self, other: _Waiting) -> bool:
+        """Whether both may share a batch: the same model (one may be replaced meanwhile), shape and type."""
+        return (
+            self.compute is other.compute
+            and self.images.shape[1:] == other.images.shape[1:]
+            and self.images.dtype == other.images.dtype
+        )
+
+
+@dataclass
+class MicroBatcher:
+    """Collects up to `max_batch` images, or what came within `max_wait_s` of the oldest, and computes them together.
+
+    Nothing waits while the executor is idle longer than `max_wait_s`; while it works, the next batch grows for free.
+    One thread computes: a second one would only take cores from the first.
+    """
+
+    max_batch: int
+    max_wait_s: float
+    on_batch: Callable[[int, float, float], None] = lambda images, waited_s, computed_s: None
+    """Called after each batch."""
+    computing_since: float | None = None
+    """`time.monotonic` when the batch at work began."""
+    _waiting: deque[_Waiting] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "executor")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work; called inside the event loop."""
+        self._task = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Stop; what still waits is never answered, so it is called after the last request."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, compute: Compute, images: np.ndarray) -> np.ndarray:
+        """(n, C, H, W) -> (n, K), n up to `max_batch`. Raises what `compute` raised."""
+        answer: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(compute, images, answer, time.monotonic()))
+        self._arrived.set()
+        return await answer
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._collect()
+            started = self.computing_since = time.monotonic()
+            try:
+                logits = await loop.run_in_executor(self._thread, _compute, batch)
+            except Exception as error:
+                for item in batch:
+                    _answer(item, error)
+            else:
+                for item, part in zip(batch, logits, strict=True):
+                    _answer(item, part)
+                waited, computed = started - batch[0].since, time.monotonic() - started
+                self.on_batch(sum(map(len, logits)), waited, computed)
+            finally:
+                self.computing_since = None
+
+    async def _collect(self) -> list[_Waiting]:
+        while True:
+            self._drop_cancelled()
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            rest = self._waiting[0].since + self.max_wait_s - time.monotonic()
+            batch, full = self._next_batch()
+            if full or rest <= 0:
+                for _ in batch:
+                    self._waiting.popleft()
+                return batch
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), rest)
+            except asyncio.TimeoutError:
+                continue
+
+    def _drop_cancelled(self) -> None:
+        """Forget requests whose time is over; nobody waits for their answer."""
+        if any(item.answer.done() for item in self._waiting):
+            self._waiting = deque(item for item in self._waiting if not item.answer.done())
+
+    def _next_batch(self) -> tuple[list[_Waiting], bool]:
+        """(the oldest that go together, whether nothing that comes later could join them)."""
+        batch: list[_Waiting] = []
+        images = 0
+        for item in self._waiting:
+            if batch and (not item.goes_with(batch[0]) or images + len(item.images) > self.max_batch):
+                return batch, True
+            batch.append(item)
+            images += len(item.images)
+        return batch, images >= self.max_batch
+
+
+def _compute(batch: list[_Waiting]) -> list[np.ndarray]:
+    """The logits of each item. Runs in the executor's thread."""
+    images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
+    logits = batch[0].compute(images)
+    return np.split(logits, np.cumsum([len(item.images) for item in batch])[:-1])
+
+
+def _answer(item: _Waiting, result: np.ndarray | Exception) -> None:
+    if item.answer.done():  # its time was over meanwhile
+        return
+    if isinstance(result, Exception):
+        item.answer.set_exception(result)
+    else:
+        item.answer.set_result(result)
