@@ -45,6 +45,7 @@ class Gate:
         self.bytes = Places(BODIES_AT_ONCE * settings.max_body, "bytes of requests")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens on the way."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

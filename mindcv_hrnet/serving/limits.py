@@ -61,6 +61,7 @@ def declared_length(headers: Mapping[str, str], max_body: int) -> int | None:
 
 
 def too_long(max_body: int) -> Refused:
+    """The refusal (413) of a body, whether its length was told or found out."""
     return Refused(413, f"the body is longer than the {max_body} bytes that are accepted; see --max-body-mb")
 
 

@@ -15,6 +15,7 @@ class JsonLines(logging.Formatter):
     """A record as one JSON object; what `extra={"fields": {...}}` names stands beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
         content: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

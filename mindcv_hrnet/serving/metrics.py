@@ -41,6 +41,7 @@ REPLACEMENTS = Counter(f"{PREFIX}_model_replacements", "Attempts to take a new m
 
 
 def observe_batch(images: int, waited_s: float, computed_s: float) -> None:
+    """Count a batch that was computed."""
     BATCH_IMAGES.observe(images)
     WAIT_SECONDS.observe(waited_s)
     COMPUTE_SECONDS.observe(computed_s)

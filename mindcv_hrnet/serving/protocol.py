@@ -42,10 +42,14 @@ class _Strict(BaseModel):
 
 
 class TensorParameters(_Strict):
+    """`binary_data_size`: bytes of this tensor that follow the JSON."""
+
     binary_data_size: Size | None = None
 
 
 class InputTensor(_Strict):
+    """The images: [n, channels, height, width] numbers, or [n] encoded images."""
+
     name: Literal["input"]
     shape: Annotated[list[Size], Field(min_length=1, max_length=4)]
     datatype: Literal["FP32", "UINT8", "BYTES"]
@@ -56,6 +60,8 @@ class InputTensor(_Strict):
 
 
 class OutputParameters(_Strict):
+    """The form of one output."""
+
     binary_data: bool | None = None
     classification: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="the k best as 'value:index:label'"
@@ -63,11 +69,15 @@ class OutputParameters(_Strict):
 
 
 class RequestedOutput(_Strict):
+    """[n, classes] FP32."""
+
     name: Literal["logits", "probabilities"]
     parameters: OutputParameters = OutputParameters()
 
 
 class RequestParameters(_Strict):
+    """`binary_data_output`: the form of outputs that do not say theirs."""
+
     binary_data_output: bool = False
 
 

@@ -16,6 +16,8 @@ from mindcv_hrnet.serving.service import Service
 
 
 class Guess(BaseModel):
+    """A class and how likely it is, from 0 to 1."""
+
     label: str
     index: int
     probability: float

@@ -53,6 +53,7 @@ class Settings:
 
     @property
     def served_name(self) -> str:
+        """The model's name in addresses."""
         return self.name or Path(self.model).stem
 
     @property
@@ -62,6 +63,7 @@ class Settings:
 
     @property
     def threads_per_worker(self) -> int:
+        """Cores that one worker computes with."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
 
