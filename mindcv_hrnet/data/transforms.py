@@ -249,17 +249,22 @@ class RandomCrop:
 
 
 def resize_centre_crop(image: np.ndarray, resize: int, size: int, resample: Image.Resampling) -> np.ndarray:
-    """(size, size, 3): shorter side to `resize` >= size, central crop, resampled as Pillow does, with antialiasing.
+    """(size, size, 3): shorter side to `resize`, central crop, resampled as Pillow does, with antialiasing.
 
-    Only the crop is computed.
+    Only the crop is computed. Where the resized image is smaller than the crop it is centred on black.
     """
     height, width = image.shape[:2]
     short = min(height, width)
     new_height, new_width = resize * height // short, resize * width // short
-    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
+    rows, columns = min(size, new_height), min(size, new_width)
+    top, left = round((new_height - rows) / 2), round((new_width - columns) / 2)
     per_row, per_column = height / new_height, width / new_width
-    box = (left * per_column, top * per_row, (left + size) * per_column, (top + size) * per_row)
-    return np.asarray(Image.fromarray(image).resize((size, size), resample, box=box))
+    box = (left * per_column, top * per_row, (left + columns) * per_column, (top + rows) * per_row)
+    crop = np.asarray(Image.fromarray(image).resize((columns, rows), resample, box=box))
+    if (rows, columns) == (size, size):
+        return crop
+    above, before = (size - rows) // 2, (size - columns) // 2
+    return np.pad(crop, ((above, size - rows - above), (before, size - columns - before), (0, 0)))
 
 
 Step = tuple[str, float, np.ndarray]  # operation, its strength, the image after it

@@ -25,7 +25,17 @@ def build_schedule(config: SchedulerConfig, epochs: int, steps_per_epoch: int, a
     `lr * warmup_factor` to `lr` over `warmup_epochs`, then the curve. Epochs are counted from the end of the warm-up,
     also those of `multi_step_decay_milestones`, as MindCV counts them. Raises RunError for more cycles than updates.
     """
-    if config.scheduler == "cosine_decay" and config.warmup_epochs + config.decay_epochs * config.num_cycles > epochs:
+    if config.warmup_epochs >= epochs:
+        reached = config.lr * (config.warmup_factor + (1 - config.warmup_factor) * epochs / config.warmup_epochs)
+        logger.warning(
+            "warmup_epochs %d lasts as long as epoch_size %d or longer: the rate only rises, to %.3g of lr %.3g; "
+            "lower warmup_epochs for a whole curve",
+            config.warmup_epochs,
+            epochs,
+            reached,
+            config.lr,
+        )
+    elif config.scheduler == "cosine_decay" and config.warmup_epochs + config.decay_epochs * config.num_cycles > epochs:
         logger.info(
             "warmup_epochs %d + decay_epochs %d x num_cycles %d outlast epoch_size %d: the rate will not reach min_lr",
             config.warmup_epochs,
@@ -37,7 +47,8 @@ def build_schedule(config: SchedulerConfig, epochs: int, steps_per_epoch: int, a
     # in epochs, a fraction within each one unless the rate changes once per epoch
     epoch = steps // steps_per_epoch if config.lr_epoch_stair else steps / steps_per_epoch
     warmup = config.warmup_epochs
-    span = Span(epochs - warmup, (epochs - warmup) * steps_per_epoch // accumulation)
+    left = max(epochs - warmup, 1)  # of a warm-up that outlasts the run the curve is not seen
+    span = Span(left, left * steps_per_epoch // accumulation)
     decayed = _CURVES[config.scheduler](np.maximum(epoch - warmup, 0.0), config, span)
     if warmup == 0:
         return decayed.astype(np.float32)

@@ -58,6 +58,19 @@ PUBLISHED = {"hrnet_w32": (80.64, 95.44), "hrnet_w48": (81.19, 95.69)}
 """Top-1 and top-5 in percent on ImageNet-1K at 224, of the weights that MindCV publishes."""
 
 
+OFFICIAL = {
+    "hrnet_w18_small": (72.34, 90.69),
+    "hrnet_w18_small_v2": (75.09, 92.41),
+    "hrnet_w18": (76.77, 93.45),
+    "hrnet_w30": (78.20, 94.22),
+    "hrnet_w32": (78.45, 94.18),
+    "hrnet_w40": (78.93, 94.48),
+    "hrnet_w44": (78.89, 94.38),
+    "hrnet_w48": (79.33, 94.52),
+    "hrnet_w64": (79.46, 94.65),
+}
+"""Top-1 and top-5, per cent, of the PyTorch weights of the paper's authors, from timm's results/results-imagenet.csv."""
+
 PUBLISHED_AT = {
     "hrnet_w32": "https://download.mindspore.cn/toolkits/mindcv/hrnet/hrnet_w32-cc4fbd91.ckpt",
     "hrnet_w48": "https://download.mindspore.cn/toolkits/mindcv/hrnet/hrnet_w48-2e3399cd.ckpt",

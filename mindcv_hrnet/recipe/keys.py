@@ -86,7 +86,9 @@ class AugmentationConfig:
     re_max_attempts: int = option(10, "random erasing: tries to place the box", low=1)
     mean: tuple[float, ...] = option((123.675, 116.28, 103.53), "subtracted per channel, in 0..255", low=0, high=255)
     std: tuple[float, ...] = option((58.395, 57.12, 57.375), "divided by per channel, in 0..255", above=0, high=255)
-    crop_pct: float = option(0.875, "validation: central crop's share of the resized image", above=0, high=1)
+    crop_pct: float = option(
+        0.875, "validation: central crop's share of the resized image; above 1 with a black border", above=0, high=2
+    )
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
     cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)

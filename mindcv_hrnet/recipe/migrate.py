@@ -21,9 +21,6 @@ RENAMED_VALUES = {
     ("scheduler", "polynomial"): "polynomial_decay",
     ("scheduler", "exponential"): "exponential_decay",
     ("scheduler", "warmup_cosine_decay"): "cosine_decay",
-    ("loss", "ce"): "CE",
-    ("loss", "bce"): "BCE",
-    ("loss", "jsd"): "JSD",
 }
 # old switch: (today's key, value for True, value for False)
 SWITCHES = {

@@ -64,13 +64,6 @@ RULES = (
         ),
     ),
     Rule(
-        lambda r: r.warmup_epochs >= r.epoch_size,
-        lambda r: (
-            f"warmup_epochs {r.warmup_epochs} lasts as long as epoch_size {r.epoch_size} or longer; "
-            "lower warmup_epochs or raise epoch_size"
-        ),
-    ),
-    Rule(
         lambda r: r.scheduler in CYCLES and r.warmup_epochs,
         lambda r: (
             f"warmup_epochs is {r.warmup_epochs}, but scheduler {r.scheduler} rises by itself at every step; "

@@ -170,6 +170,14 @@ def check_value(option_field: Field[Any], value: Any) -> str:
     return accepts(option_field) if outside else ""
 
 
+def as_declared(value: Any, choices: Sequence[Any] | None) -> Any:
+    """A word as the choices spell it, whatever its case: `SGD` is `sgd`."""
+    if not isinstance(value, str) or not choices or value in choices:
+        return value
+    same = [choice for choice in choices if isinstance(choice, str) and choice.lower() == value.lower()]
+    return same[0] if len(same) == 1 else value
+
+
 def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: str) -> Any:
     """The converted and checked value of one key, or ConfigError naming `origin`, key, value and what is accepted."""
     shown = value[0] if isinstance(value, list) and len(value) == 1 else value
@@ -180,6 +188,7 @@ def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: s
         raise ConfigError(
             f"{origin}: {option_field.name}: {shown!r} is not {type_name(annotation)}{'; ' + detail if detail else ''}"
         ) from None
+    converted = as_declared(converted, option_field.metadata["choices"])
     problem = check_value(option_field, converted)
     if problem:
         raise ConfigError(f"{origin}: {option_field.name}: {shown!r} is not accepted; {problem}")

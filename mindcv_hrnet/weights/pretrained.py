@@ -36,7 +36,8 @@ def fetch(url: str) -> Path:
     """The file at `url`, out of the cache or downloaded into it.
 
     The start of its SHA-256 is taken from `#sha256=...` at the end of the URL or from the file's name
-    (`NAME-cc4fbd91.ckpt`); without either the file is taken as it is. A broken-off download goes on where it stopped.
+    (`NAME-cc4fbd91.ckpt`, `NAME-e616cdcb-910v2.ckpt`); without either the file is taken as it is. A broken-off download
+    goes on where it stopped.
     Of several processes on one cache folder one downloads and the others wait.
 
     Raises CheckpointError: one line with the URL and the reason.
@@ -71,6 +72,6 @@ def _parse(url: str) -> tuple[str, str, str]:
     if parts.fragment and not re.fullmatch("[0-9a-f]{8,64}", digest):
         raise CheckpointError(f"{url}: what follows # must be sha256= and 8 to 64 hexadecimal digits")
     if not digest:
-        found = re.search(r"-([0-9a-f]{8,64})\.[A-Za-z.]+$", name)
+        found = re.search(r"-([0-9a-f]{8,64})(?:-910v2)?\.[A-Za-z.]+$", name)
         digest = found[1] if found else ""
     return parts._replace(fragment="").geturl(), name, digest

@@ -156,3 +156,15 @@ def test_one_cycle_of_a_single_update_trains():
 def test_more_cycles_than_updates_allow():
     with pytest.raises(RunError, match=r"^cyclic: 4 updates are too few for num_cycles 3; lower num_cycles$"):
         build_schedule(replace(CYCLIC, num_cycles=3), 4, 1)
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine_decay", "step_decay", "polynomial_decay"])
+@pytest.mark.parametrize(("warmup", "last"), [(4, 0.3), (8, 0.15)])
+def test_a_run_shorter_than_its_warm_up_only_rises_and_says_so(scheduler, warmup, last, caplog):
+    config = SchedulerConfig(scheduler=scheduler, lr=0.4, warmup_epochs=warmup)
+    with caplog.at_level("WARNING", "mindcv_hrnet"):
+        schedule = build_schedule(config, 4, 5)
+    assert schedule[[0, 15]] == pytest.approx([0.0, last])
+    assert (np.diff(schedule) > 0).all()
+    assert f"warmup_epochs {warmup} lasts as long as epoch_size 4 or longer: the rate only rises" in caplog.messages[0]
+    assert len(caplog.messages) == 1

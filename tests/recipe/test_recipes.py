@@ -3,7 +3,7 @@
 import pytest
 from repository import ROOT
 
-from mindcv_hrnet.models.variants import PUBLISHED
+from mindcv_hrnet.models.variants import OFFICIAL, PUBLISHED, VARIANTS, describe
 from mindcv_hrnet.recipe.config import parse_config
 
 RECIPES = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -52,8 +52,8 @@ PUBLISHED_VALUES = {
 }
 
 
-@pytest.mark.parametrize("model", PUBLISHED)
-def test_published_recipe(model):
+@pytest.mark.parametrize("model", VARIANTS)
+def test_recipe_of_each_variant(model):
     path = ROOT / f"configs/hrnet/{model}_ascend.yaml"
     values = parse_config(["-c", str(path)]).to_dict()
     assert values["model"] == model
@@ -62,4 +62,11 @@ def test_published_recipe(model):
     command = f"mpirun -n 8 python train.py --config configs/hrnet/{model}_ascend.yaml --data_dir /path/to/imagenet"
     assert f"#   {command}\n" in header
     assert "global batch   1024 (8 x 128)" in header
-    assert "published      {:.2f}/{:.2f} top-1/top-5".format(*PUBLISHED[model]) in header
+    size = describe(model)
+    trainable, all_values = size.parameters / 1e6, size.parameters_with_statistics / 1e6
+    assert f"{trainable:.2f} M trainable, {all_values:.2f} M with batch-norm statistics" in header
+    if model in PUBLISHED:
+        assert "published      {:.2f}/{:.2f} top-1/top-5".format(*PUBLISHED[model]) in header
+    else:
+        assert "published      nothing for this recipe" in header
+        assert "reference      {:.2f}/{:.2f} top-1/top-5".format(*OFFICIAL[model]) in header

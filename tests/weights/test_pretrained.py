@@ -13,7 +13,7 @@ from mindcv_hrnet.engine.load import weights_of
 from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.recipe.keys import ModelConfig
 from mindcv_hrnet.runtime import download as downloads
-from mindcv_hrnet.weights.pretrained import fetch
+from mindcv_hrnet.weights.pretrained import _parse, fetch
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -137,6 +137,10 @@ def test_wrong_hash(server, cache):
         f"SHA-256 is {found}, expected {DIGEST[:8]}; the file is not the published one and was removed"
     )
     assert server.requests == [None, None] and visible(cache) == []
+
+
+def test_a_device_after_the_hash_in_the_name():
+    assert _parse("https://host/hrnet_w32-e616cdcb-910v2.ckpt")[1:] == ("hrnet_w32-e616cdcb-910v2.ckpt", "e616cdcb")
 
 
 def test_a_cached_file_that_was_damaged_is_fetched_again(server, cache, caplog):
