@@ -69,7 +69,7 @@ OFFICIAL = {
     "hrnet_w48": (79.33, 94.52),
     "hrnet_w64": (79.46, 94.65),
 }
-"""Top-1 and top-5, per cent, of the PyTorch weights of the paper's authors, from timm's results/results-imagenet.csv."""
+"""Top-1 and top-5, per cent, of the authors' PyTorch weights, from timm's results/results-imagenet.csv."""
 
 PUBLISHED_AT = {
     "hrnet_w32": "https://download.mindspore.cn/toolkits/mindcv/hrnet/hrnet_w32-cc4fbd91.ckpt",
