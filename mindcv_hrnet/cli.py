@@ -14,13 +14,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
 
 try:
     from mindcv_hrnet import __version__
     from mindcv_hrnet.errors import ConfigError, UserError, nearest
-    from mindcv_hrnet.recipe.config import Config, parse_config
+    from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config
     from mindcv_hrnet.recipe.schema import Parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
@@ -30,14 +31,38 @@ except ModuleNotFoundError as error:  # a user's shell without the environment
 INTERRUPTED = 130
 DEFECT = 1
 
+
+class RecipeJob(NamedTuple):
+    """What takes a recipe: where it is, what the help says, and the sections whose keys it reads."""
+
+    module: str
+    function: str
+    summary: str
+    sections: tuple[str, ...]
+
+
+LOOKS = ("system", "data", "augmentation", "model")
 RECIPE_JOBS = {
-    "train": ("mindcv_hrnet.jobs.train", "train", "Train a recipe, on one device or on all that a launcher started."),
-    "validate": ("mindcv_hrnet.jobs.validate", "validate", "Measure a checkpoint on the validation split."),
-    "export": ("mindcv_hrnet.jobs.export", "export", "Write a checkpoint as a deployment file, and check the file."),
-    "preview": (
+    "train": RecipeJob(
+        "mindcv_hrnet.jobs.train",
+        "train",
+        "Train a recipe, on one device or on all that a launcher started.",
+        tuple(SECTIONS),
+    ),
+    "validate": RecipeJob(
+        "mindcv_hrnet.jobs.validate", "validate", "Measure a checkpoint on the validation split.", LOOKS
+    ),
+    "export": RecipeJob(
+        "mindcv_hrnet.jobs.export",
+        "export",
+        "Write a checkpoint as a deployment file, and check the file.",
+        (*LOOKS, "export"),
+    ),
+    "preview": RecipeJob(
         "mindcv_hrnet.jobs.preview",
         "preview",
         "Draw what the network sees of the first images, step by step.",
+        (*LOOKS, "train"),
     ),
 }
 
@@ -75,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def summaries() -> dict[str, str]:
     """Every command with its one line of help."""
-    recipe_jobs = {name: summary for name, (_, _, summary) in RECIPE_JOBS.items()}
+    recipe_jobs = {name: job.summary for name, job in RECIPE_JOBS.items()}
     plain_jobs = {name: summary for name, (_, summary) in PLAIN_JOBS.items()}
     return {**recipe_jobs, "predict": "Classify images with an exported network.", **plain_jobs}
 
@@ -98,11 +123,11 @@ def run_plain_job(command: str, argv: Sequence[str]) -> None:
 
 def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """Parse the recipe and run one job on it; returns the exit code."""
-    module, function, description = RECIPE_JOBS[job]
+    module, function, description, sections = RECIPE_JOBS[job]
 
     def work() -> None:
         arguments = sys.argv[1:] if argv is None else argv
-        config = with_absolute_paths(parse_config(arguments, program or f"{job}.py", description))
+        config = with_absolute_paths(parse_config(arguments, program or f"{job}.py", description, sections))
         with scratch_folder():
             getattr(importlib.import_module(module), function)(config)
 

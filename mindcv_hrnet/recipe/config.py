@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mindcv_hrnet.errors import ConfigError, nearest
+from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.recipe.keys import (
     AugmentationConfig,
     DataConfig,
@@ -23,7 +23,7 @@ from mindcv_hrnet.recipe.keys import (
     SystemConfig,
     TrainConfig,
 )
-from mindcv_hrnet.recipe.migrate import old_names, translate
+from mindcv_hrnet.recipe.migrate import meant_by, old_names, translate
 from mindcv_hrnet.recipe.rules import contradiction
 from mindcv_hrnet.recipe.schema import annotations, build_parser, read_option, read_yaml
 from mindcv_hrnet.recipe.shelf import recipe_path
@@ -74,14 +74,22 @@ def option_names() -> list[str]:
     return [item.name for section in SECTIONS.values() for item in fields(section)]
 
 
-def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description: str = "") -> Config:
-    """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices."""
-    parser = build_parser(SECTIONS, program, description, hidden=old_names())
+def parse_config(
+    argv: Sequence[str],
+    program: str = "mindcv_hrnet",
+    description: str = "",
+    shown: Sequence[str] = tuple(SECTIONS),
+) -> Config:
+    """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices.
+
+    `shown` are the sections whose keys the help lists; those of the others are taken too.
+    """
+    parser = build_parser(SECTIONS, program, description, shown, hidden=old_names())
     known, unknown = parser.parse_known_args(list(argv))
     command_line = {key: value if value != [] else "True" for key, value in vars(known).items()}
     for token in unknown:
         name = token.lstrip("-").split("=")[0]
-        hint = nearest(name, option_names()) if token.startswith("-") else ""
+        hint = meant_by(name, option_names()) if token.startswith("-") else ""
         raise ConfigError(f"command line: unknown argument '{token}'{hint}; see --help")
     path = recipe_path(command_line.pop("config", ""))
     values: dict[str, Any] = {}
@@ -89,7 +97,7 @@ def parse_config(argv: Sequence[str], program: str = "mindcv_hrnet", description
     for origin, layer in ((path, read_yaml(path) if path else {}), ("command line", command_line)):
         for key, value in translate(layer, origin or "recipe").items():
             if key not in option_names():
-                raise ConfigError(f"{origin}: unknown key '{key}'{nearest(str(key), option_names())}; see --help")
+                raise ConfigError(f"{origin}: unknown key '{key}'{meant_by(str(key), option_names())}; see --help")
             values[key], origins[key] = value, origin
     return _assemble(values, origins)
 

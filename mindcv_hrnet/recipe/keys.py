@@ -113,7 +113,9 @@ class ModelConfig:
     pretrained_url: str = option("", "where pretrained weights are (http://, https://, hf://); empty: MindCV's own")
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
-    val_amp_level: str = option("O0", "mixed precision in validation and export", choices=AMP_LEVELS)
+    val_amp_level: str = option(
+        "O0", "mixed precision of the commands validate and export; a run validates at amp_level", choices=AMP_LEVELS
+    )
     amp_dtype: str = option("fp16", "half precision of both levels", choices=("fp16", "bf16"))
     amp_cast_list: tuple[str, ...] | None = option(
         None,

@@ -1,8 +1,9 @@
 """Keys and values of earlier MindCV recipes: translated where the meaning is the same, or refused."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from mindcv_hrnet.errors import ConfigError
+from mindcv_hrnet.errors import ConfigError, nearest
 from mindcv_hrnet.recipe.schema import convert_value
 
 # old key: today's
@@ -35,6 +36,35 @@ GONE = {
     "multi_data_url": (False, "pass one data_dir"),
     "pretrain_url": (False, "pass a local file as ckpt_path"),
     "use_obs": (False, "copy the data to a local folder and pass data_dir"),
+}
+# what other programs call a key
+ELSEWHERE = {
+    "learning_rate": "lr",
+    "base_lr": "lr",
+    "wd": "weight_decay",
+    "epochs": "epoch_size",
+    "num_epochs": "epoch_size",
+    "warmup_steps": "warmup_epochs",
+    "batch": "batch_size",
+    "optimizer": "opt",
+    "sched": "scheduler",
+    "workers": "num_parallel_workers",
+    "device": "device_target",
+    "checkpoint": "ckpt_path",
+    "weights": "ckpt_path",
+    "initial_checkpoint": "ckpt_path",
+    "resume": "resume_opt",
+    "output": "ckpt_save_dir",
+    "output_dir": "ckpt_save_dir",
+    "arch": "model",
+    "img_size": "image_resize",
+    "input_size": "image_resize",
+    "aa": "auto_augment",
+    "smoothing": "label_smoothing",
+    "model_ema": "ema",
+    "drop_path": "drop_path_rate",
+    "amp": "amp_level",
+    "grad_accum_steps": "gradient_accumulation_steps",
 }
 NOTHING = ("", "none", "null")
 
@@ -71,6 +101,12 @@ def _means(given: Any, switch: bool) -> bool:
         return bool(convert_value(given, bool) == switch)
     except ValueError:
         return False
+
+
+def meant_by(name: str, names: Iterable[str]) -> str:
+    """`" (nearest: 'lr')"` for a key that is not there: what others call it, or how it is spelt; else nothing."""
+    key = ELSEWHERE.get(name.lower().replace("-", "_"))
+    return f" (nearest: '{key}')" if key else nearest(name, names)
 
 
 def old_names() -> list[str]:

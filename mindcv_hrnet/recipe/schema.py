@@ -253,11 +253,11 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def build_parser(
-    sections: dict[str, type], program: str, description: str, hidden: Iterable[str] = ()
+    sections: dict[str, type], program: str, description: str, shown: Iterable[str], hidden: Iterable[str] = ()
 ) -> argparse.ArgumentParser:
     """A parser with one `--key` per option, grouped by section; every value stays text until `read_option`.
 
-    `hidden` keys are taken too, but not in the help.
+    The keys of sections that are not `shown`, and `hidden` ones, are taken too, but not in the help.
     """
     parser = Parser(
         formatter_class=_HelpFormatter,
@@ -285,7 +285,13 @@ def build_parser(
             text = f"{item.metadata['help']} ({detail + '; ' if detail else ''}default {item.default!r})"
             kind = type_name(kinds[item.name]).replace(" or None", "").replace(" ", "-")
             count = "*" if kinds[item.name] in (bool, bool | None) else "+"  # a bare switch is True
-            group.add_argument(f"--{item.name}", nargs=count, metavar=kind, help=text.replace("%", "%%"))
+            meaning = text.replace("%", "%%") if title in shown else argparse.SUPPRESS
+            group.add_argument(f"--{item.name}", nargs=count, metavar=kind, help=meaning)
+    others = [title for title in sections if title not in shown]
+    if others:
+        parser.epilog = (
+            f"Keys of {', '.join(others)} are taken as well, so that any recipe fits; train --help lists them."
+        )
     for name in hidden:
         parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
     return parser

@@ -262,6 +262,14 @@ def test_contradiction_between_file_and_command_line_names_both(recipe):
     assert problem == "min_lr 0.1 is above lr 0.01; lower min_lr"
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("learning_rate", "lr"), ("epochs", "epoch_size"), ("img-size", "image_resize"), ("optim", "opt")],
+)
+def test_names_of_other_programs_lead_to_ours(given, meant):
+    assert refusal(f"--{given}", "3") == f"command line: unknown argument '--{given}' (nearest: '{meant}'); see --help"
+
+
 def test_unknown_model_names_all_variants_and_the_nearest():
     choices = ", ".join(map(repr, VARIANTS))
     assert refusal("--model", "hrnet-w48") == (

@@ -169,6 +169,11 @@ def test_read_yaml_names_file_line_and_reason(tmp_path, text, message):
     assert str(error.value) == message.format(path=path)
 
 
+@dataclass(frozen=True)
+class Table:
+    cloth: str = option("white", "colour of the cloth")
+
+
 def test_read_yaml_of_bytes_that_are_not_text(tmp_path):
     path = tmp_path / "o.yaml"
     path.write_bytes(b"a: \xff\xfe\n")
@@ -186,7 +191,7 @@ def test_read_yaml_missing_and_empty(tmp_path):
 
 
 def test_parser_keeps_text_and_knows_no_abbreviation():
-    parser = build_parser({"oven": Oven}, "bake", "")
+    parser = build_parser({"oven": Oven}, "bake", "", ["oven"])
     known, unknown = parser.parse_known_args(["-c", "f", "--heat", "200", "--mode", "a", "b", "--hea", "3"])
     assert vars(known) == {"config": "f", "heat": ["200"], "mode": ["a", "b"]}
     assert unknown == ["--hea", "3"]
@@ -194,12 +199,20 @@ def test_parser_keeps_text_and_knows_no_abbreviation():
 
 def test_parser_errors_are_config_errors():
     with pytest.raises(ConfigError) as error:
-        build_parser({"oven": Oven}, "bake", "").parse_args(["--heat"])
+        build_parser({"oven": Oven}, "bake", "", ["oven"]).parse_args(["--heat"])
     assert str(error.value) == "command line: argument --heat: expected at least one argument; see --help"
 
 
 def test_help_tells_meaning_type_bounds_and_default(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    text = " ".join(build_parser({"oven": Oven}, "bake", "").format_help().split())
+    text = " ".join(build_parser({"oven": Oven}, "bake", "", ["oven"]).format_help().split())
     assert "degrees (must be >= 50 and <= 300; default 180)" in text
     assert "--fan True/False 100 % of the air moves (default False)" in text
+
+
+def test_keys_of_other_sections_are_taken_but_not_shown():
+    parser = build_parser({"oven": Oven, "table": Table}, "bake", "", ["table"])
+    assert vars(parser.parse_args(["--heat", "3"])) == {"heat": ["3"]}
+    text = " ".join(parser.format_help().split())
+    assert "--heat" not in text and "--cloth" in text
+    assert text.endswith("Keys of oven are taken as well, so that any recipe fits; train --help lists them.")
