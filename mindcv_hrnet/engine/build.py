@@ -1,12 +1,13 @@
 """From a recipe to the network and the cell that trains it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from mindspore import nn
 
-from mindcv_hrnet.engine.load import weights_of
+from mindcv_hrnet.engine.load import start_from_weights
 from mindcv_hrnet.engine.losses import build_loss
 from mindcv_hrnet.engine.optimizers import NESTEROV, build_optimizer
 from mindcv_hrnet.engine.preprocess import Preprocess
@@ -16,13 +17,14 @@ from mindcv_hrnet.models import HALF, create_model, freeze, recompute, set_preci
 from mindcv_hrnet.models.amp_names import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.distributed import Cluster
-from mindcv_hrnet.weights import start_from
 
 logger = logging.getLogger(__name__)
 
 
-def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[nn.Cell, TrainStep]:
-    """(network, the cell that trains it)."""
+def build_step(
+    config: Config, schedule: np.ndarray, cluster: Cluster, class_names: Sequence[str] = ()
+) -> tuple[nn.Cell, TrainStep]:
+    """(network, the cell that trains it). `class_names`: the data set's, for weights that know theirs."""
     assert config.model.num_classes is not None
     network = create_model(
         config.model.model,
@@ -32,9 +34,7 @@ def build_step(config: Config, schedule: np.ndarray, cluster: Cluster) -> tuple[
         drop_path_rate=config.model.drop_path_rate or 0.0,
     )
     if not config.train.resume_opt:
-        path = weights_of(config.model)
-        if path:
-            start_from(network, path, level=logging.INFO)  # of several ranks the first one says it
+        start_from_weights(network, config, class_names)
     if config.train.freeze:
         frozen = freeze(network, config.train.freeze)
         logger.info("frozen: %s, %.2f M parameters", " ".join(config.train.freeze), frozen / 1e6)

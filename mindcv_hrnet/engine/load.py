@@ -1,19 +1,22 @@
 """Which weights a recipe means, a file or run folder of the user's or the published ones, and a network with them."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from mindspore import nn
 
-from mindcv_hrnet.engine.run_folder import MANIFEST, Manifest
+from mindcv_hrnet.engine.classes import names_of_weights
+from mindcv_hrnet.engine.manifest import MANIFEST, Manifest
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.models.variants import published_at
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import ModelConfig
-from mindcv_hrnet.weights import count_classes, fit_weights, read_checkpoint
+from mindcv_hrnet.weights import adapt_weights, count_classes, fit_weights, read_weights
+from mindcv_hrnet.weights.fit import classifier_by_name
 from mindcv_hrnet.weights.pretrained import fetch
 
 logger = logging.getLogger(__name__)
@@ -43,19 +46,42 @@ def weights_of_run(folder: str) -> str:
 
 
 class Loaded(NamedTuple):
-    """A network with the weights that a recipe names, where they came from, and they themselves by name."""
+    """A network with the weights that a recipe names, where they came from, they themselves by name, their classes."""
 
     network: nn.Cell
     path: str
     arrays: dict[str, np.ndarray]
+    class_names: tuple[str, ...]
+    """Empty where nobody knows them, or the recipe says `class_names_override`."""
 
 
 def load_network(config: Config) -> Loaded:
     """The recipe's network, to be validated or exported, at `val_amp_level`. Raises CheckpointError."""
     path = weights_of(config.model)
-    arrays = read_checkpoint(path)
+    weights = read_weights(path)
+    weights.log_remarks(path)
+    arrays = weights.arrays
     num_classes = config.model.num_classes or count_classes(arrays, path)
     network = create_model(config.model.model, num_classes=num_classes, in_channels=config.model.in_channels)
     fit_weights(network, arrays, path)
     set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
-    return Loaded(network, path, arrays)
+    names = () if config.model.class_names_override else names_of_weights(path, weights)
+    return Loaded(network, path, arrays, names)
+
+
+def start_from_weights(network: nn.Cell, config: Config, class_names: Sequence[str] = ()) -> None:
+    """Put the weights that a recipe names into a network to be trained; the classifier's rows go by class name.
+
+    A class of the data set that the weights do not know starts fresh. `class_names_override`, and weights without
+    names, leave the rows as they are.
+    """
+    path = weights_of(config.model)
+    if not path:
+        return
+    weights = read_weights(path)
+    weights.log_remarks(path)
+    arrays = weights.arrays
+    theirs = () if config.model.class_names_override else names_of_weights(path, weights)
+    if theirs and class_names and theirs != tuple(class_names):
+        arrays = classifier_by_name(network, arrays, theirs, class_names, path)
+    adapt_weights(network, arrays, path, level=logging.INFO)  # of several ranks the first one says it

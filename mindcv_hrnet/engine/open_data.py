@@ -1,20 +1,28 @@
 """The splits that a job reads, their classes numbered alike."""
 
 import logging
+from collections.abc import Sequence
 
 from mindcv_hrnet.data.sources.dataset_download import download_dataset
 from mindcv_hrnet.data.sources.split import Source, class_names_of, open_split
+from mindcv_hrnet.engine.classes import open_numbered
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
 
 logger = logging.getLogger(__name__)
 
 
-def open_data(config: Config) -> tuple[Config, Source, Source | None]:
-    """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted."""
+def open_data(config: Config, class_names: Sequence[str] = ()) -> tuple[Config, Source, Source | None]:
+    """The recipe with `num_classes` filled in, the training split, and the validation split where it is wanted.
+
+    `class_names`, those of the run that `ckpt_path` goes on with, decide the numbers of the classes.
+    """
     data = config.data
     download_dataset(data)
-    source = open_split(data.data_dir, data.train_split, dataset=data.dataset)
+    if class_names and not config.model.class_names_override:
+        source = open_numbered(data, data.train_split, class_names, config.model.ckpt_path)
+    else:
+        source = open_split(data.data_dir, data.train_split, dataset=data.dataset)
     found, stated = len(source.class_names), config.model.num_classes
     if stated is not None and stated != found:
         raise DataError(f"{source.root}: has {found} classes, num_classes is {stated}; pass --num_classes {found}")
@@ -23,10 +31,12 @@ def open_data(config: Config) -> tuple[Config, Source, Source | None]:
     return config.override(num_classes=found), source, validation
 
 
-def open_validation(config: Config) -> Source:
-    """The validation split, its classes numbered as in the training split where that is there."""
+def open_validation(config: Config, class_names: Sequence[str] = (), owner: str = "") -> Source:
+    """The validation split, numbered by the names that the weights at `owner` know, else by the training split's."""
     data = config.data
     download_dataset(data)
+    if class_names:
+        return open_numbered(data, data.val_split, class_names, owner)
     names = class_names_of(data.data_dir, data.train_split, data.dataset)
     if names is None:
         logger.warning("no %s split in %s: classes are numbered by %s", data.train_split, data.data_dir, data.val_split)

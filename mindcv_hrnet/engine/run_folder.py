@@ -2,7 +2,7 @@
 
     config.yaml            the resolved recipe; pass it back with -c
     metrics.csv            one row per epoch
-    NAME-EPOCH.ckpt        network weights, nothing else; with `ema` their moving average, which was validated too
+    NAME-EPOCH.ckpt        network weights and class names; with `ema` their moving average, which was validated too
     NAME-best.ckpt         weights of the best validated epoch
     NAME-state-EPOCH.ckpt  weights, averages, optimizer, loss scale of the newest epoch, to resume from
     manifest.json          epoch, step and score of each file, class names; written last
@@ -10,12 +10,11 @@
 Every write is atomic, and a file is deleted only after a manifest that does not name it is in place.
 """
 
-import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,54 +22,21 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from mindcv_hrnet.engine.classes import OVERRIDE, differences
 from mindcv_hrnet.engine.epoch_end import EpochRow
+from mindcv_hrnet.engine.manifest import MANIFEST, Checkpoint, Manifest
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.runtime.files import expand_home, make_folder, muted_logging, write_atomically, write_json, write_text
 from mindcv_hrnet.weights import read_entries
+from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, class_names_to_text
 
-MANIFEST = "manifest.json"
 RECIPE = "config.yaml"
 logger = logging.getLogger(__name__)
 # The table of learning rates belongs to the recipe, not to the state
 NOT_STATE = ("learning_rate",)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights of one epoch. `top1` is a percentage, None where the epoch was not validated."""
-
-    file: str
-    epoch: int
-    step: int
-    top1: float | None
-
-
-@dataclass
-class Manifest:
-    """What `manifest.json` holds."""
-
-    model: str
-    class_names: list[str]
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-    best: Checkpoint | None = None
-    state: str = ""
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest | None":
-        """The manifest in `folder`, None where there is none; CheckpointError where it is damaged."""
-        path = folder / MANIFEST
-        if not path.is_file():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            checkpoints = [Checkpoint(**entry) for entry in content["checkpoints"]]
-            best = Checkpoint(**content["best"]) if content["best"] else None
-            return cls(content["model"], content["class_names"], checkpoints, best, content["state"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}: not a manifest of a run ({error}); restore or remove the file") from None
 
 
 class RunFolder:
@@ -92,7 +58,14 @@ class RunFolder:
     @classmethod
     def of(cls, config: Config, class_names: Sequence[str]) -> "RunFolder":
         """The folder that a recipe names. Raises RunError where it holds another run."""
-        return cls(run_folder(config), config.model.model, class_names, config.train)
+        found = cls(run_folder(config), config.model.model, class_names, config.train)
+        theirs = found.manifest.class_names
+        if theirs != list(class_names):
+            if not config.model.class_names_override:
+                what = differences(class_names, theirs, "the run in it")
+                raise RunError(f"{found.folder}: {what}; choose another --ckpt_save_dir, or pass {OVERRIDE}")
+            found.manifest.class_names = list(class_names)
+        return found
 
     def write_recipe(self, config: Config) -> None:
         """The resolved recipe, to pass back with -c."""
@@ -109,7 +82,8 @@ class RunFolder:
         entry = Checkpoint(f"{name}-{epoch}.ckpt", epoch, step, top1)
         state = f"{name}-state-{epoch}.ckpt"
         path = self.folder / entry.file
-        write_atomically(path, lambda file: _save(weights, file))
+        texts = {CLASS_NAMES: class_names_to_text(self.manifest.class_names)}
+        write_atomically(path, lambda file: _save(weights, file, texts))
         write_atomically(self.folder / state, lambda file: _save(state_of(step_cell), file))
 
         before = self.manifest
@@ -146,11 +120,12 @@ def state_of(step_cell: nn.Cell) -> dict[str, Any]:
 
 
 class Resumed(NamedTuple):
-    """A training state on disk: its file, and what was done when it was written."""
+    """A training state on disk: its file, what was done when it was written, and the names of the run's classes."""
 
     state: Path
     epoch: int
     step: int
+    class_names: tuple[str, ...]
 
 
 def find_state(path: str) -> Resumed:
@@ -168,7 +143,7 @@ def find_state(path: str) -> Resumed:
             f"{path}: only the newest epoch can be resumed, {folder / newest.file}; to start anew from these weights "
             "drop --resume_opt"
         )
-    return Resumed(folder / manifest.state, newest.epoch, newest.step)
+    return Resumed(folder / manifest.state, newest.epoch, newest.step, tuple(manifest.class_names))
 
 
 def restore_state(step_cell: nn.Cell, state: Path) -> None:
@@ -187,9 +162,10 @@ def restore_state(step_cell: nn.Cell, state: Path) -> None:
         parameter.set_data(ms.Tensor(np.array(saved[name])))
 
 
-def _save(parameters: Mapping[str, Any], path: Path) -> None:
+def _save(parameters: Mapping[str, Any], path: Path, texts: dict[str, str] | None = None) -> None:
     with muted_logging():
-        ms.save_checkpoint([{"name": name, "data": value} for name, value in parameters.items()], str(path))
+        entries = [{"name": name, "data": value} for name, value in parameters.items()]
+        ms.save_checkpoint(entries, str(path), append_dict=texts, crc_check=True)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

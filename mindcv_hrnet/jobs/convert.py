@@ -54,6 +54,8 @@ def convert(source: str, target: str, names: str = "", every_name: bool = False)
         raise UserError(f"{target}: is the file to read; name another one to write")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: folder not found; make it first")
+    from mindcv_hrnet.engine.classes import names_of_weights  # imports MindSpore
+
     weights = read_weights(source)
     variant = check_complete(weights, source)
     logger.info("read     %s: %s, %d entries", source, weights.kind, weights.entries)
@@ -62,11 +64,14 @@ def convert(source: str, target: str, names: str = "", every_name: bool = False)
     classes, channels = weights.arrays["classifier.weight"].shape[0], weights.arrays["conv1.weight"].shape[1]
     tensors = len(weights.arrays)
     logger.info("network  %s, %d classes, %d image channels, %d tensors", variant, classes, channels, tensors)
-    written = write_weights(weights.arrays, path, names)
+    class_names = names_of_weights(source, weights)
+    written = write_weights(weights.arrays, path, names, class_names)
     whose = {"mindcv": "MindCV's", "pytorch": "PyTorch's"}[names]
     size = path.stat().st_size / 1e6
     kind = FILE_KINDS[path.suffix]
     logger.info("written  %s: %s, %s names, %d entries, %.1f MB", target, kind, whose, len(written), size)
+    if class_names:
+        logger.info("         with the names of its classes (%s, ...)", ", ".join(class_names[:3]))
     if names == "pytorch":
         added = [name for name in written if HEAD_BIAS.fullmatch(name)]
         counters = sum(name.endswith("num_batches_tracked") for name in written)

@@ -12,12 +12,11 @@ from mindcv_hrnet.deploy.mindir import write_mindir
 from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.load import load_network
-from mindcv_hrnet.engine.run_folder import Manifest
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.compiled import CompileCache
-from mindcv_hrnet.runtime.files import expand_home, make_folder, write_atomically
+from mindcv_hrnet.runtime.files import make_folder, write_atomically
 from mindcv_hrnet.weights import count_classes
 
 logger = logging.getLogger(__name__)
@@ -29,12 +28,12 @@ TOLERANCE = {"O0": 1e-4, "O1": 2e-2, "O2": 2e-2, "O3": 2e-2, "auto": 2e-2}
 def export(config: Config) -> Path:
     """Write `ckpt_path` as MINDIR and prove that the file computes what the network computes."""
     cluster = start(config.system)
-    network, path, parameters = load_network(config)
+    network, path, parameters, known = load_network(config)
     num_classes = count_classes(parameters, path)
     config = config.override(ckpt_path=path)
     network.set_train(False)
 
-    names = find_class_names(config, num_classes)
+    names = known or find_class_names(config, num_classes)
     metadata = Metadata.of(config, names, weights_digest=digest(parameters))
     target = target_file(config)
     make_folder(target.parent)
@@ -66,12 +65,11 @@ def target_file(config: Config) -> Path:
 
 
 def find_class_names(config: Config, num_classes: int) -> list[str]:
-    """Names from the run folder of the checkpoint, else from the training split; empty where neither is there."""
-    manifest = Manifest.read(expand_home(config.model.ckpt_path).resolve().parent)
+    """Names from the training split, for a checkpoint that does not know its own; empty where there is none."""
     data = config.data
-    names = manifest.class_names if manifest else class_names_of(data.data_dir, data.train_split, data.dataset) or ()
+    names = class_names_of(data.data_dir, data.train_split, data.dataset) or ()
     if not names:
-        logger.warning("no class names: the checkpoint has no manifest.json beside it and data_dir no training split")
+        logger.warning("no class names: neither the checkpoint has them nor a training split in data_dir")
     elif len(names) != num_classes:
         raise CheckpointError(
             f"{config.model.ckpt_path}: has {num_classes} classes, but {len(names)} class names were found; "

@@ -35,16 +35,16 @@ def train(config: Config) -> Path:
     """Train the recipe; returns the run folder."""
     build_train_transform(config.augmentation)  # a policy that cannot be parsed fails before the data set is read
     cluster = start(config.system)
-    config, source, validation = open_data(config)
-    folder = RunFolder.of(config, source.class_names) if cluster.is_main else None
     resumed = find_state(config.model.ckpt_path) if config.train.resume_opt else None
+    config, source, validation = open_data(config, resumed.class_names if resumed else ())
+    folder = RunFolder.of(config, source.class_names) if cluster.is_main else None
     with ExitStack() as stack:
         loader, evaluation_loader = _open_loaders(config, source, validation, cluster, stack)
         shape = _shape_of_run(config, loader, cluster, resumed)
         schedule = build_schedule(
             config.scheduler, shape.epochs, shape.steps_per_epoch, config.train.gradient_accumulation_steps
         )
-        network, step = build_step(config, schedule, cluster)
+        network, step = build_step(config, schedule, cluster, source.class_names)
         if resumed:
             restore_state(step, resumed.state)
         check_equal_weights(network, cluster)

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 def validate(config: Config) -> Evaluation:
     """Measure `ckpt_path` on the validation split. Every rank returns the same result."""
     cluster = start(config.system)
-    network, path, arrays = load_network(config)
+    network, path, arrays, names = load_network(config)
     num_classes = count_classes(arrays, path)
-    source = open_validation(config)
+    source = open_validation(config, names, path)
     if len(source.class_names) != num_classes:
         raise DataError(
             f"{source.root}: has {len(source.class_names)} classes, {path} has {num_classes}; "

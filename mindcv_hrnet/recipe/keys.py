@@ -112,6 +112,9 @@ class ModelConfig:
     pretrained: bool = option(False, "start from the published weights, fetched once; ckpt_path wins over them")
     pretrained_url: str = option("", "where pretrained weights are (http://, https://, hf://); empty: MindCV's own")
     ckpt_path: str = option("", "weights to validate, export, finetune from or resume")
+    class_names_override: bool = option(
+        False, "number classes as the data set does, whatever names the checkpoint has for them"
+    )
     amp_level: str = option("O0", "mixed precision in training; O0 is float32", choices=AMP_LEVELS)
     val_amp_level: str = option(
         "O0", "mixed precision of the commands validate and export; a run validates at amp_level", choices=AMP_LEVELS

@@ -87,6 +87,29 @@ def adapt_weights(
     logger.info("weights: %s, %d tensors loaded", path, len(arrays))
 
 
+def classifier_by_name(
+    network: nn.Cell, arrays: Mapping[str, np.ndarray], theirs: Sequence[str], ours: Sequence[str], path: str
+) -> dict[str, np.ndarray]:
+    """`arrays` with a classifier of the network's size: each class has the row of its name, or keeps a fresh one.
+
+    theirs, ours: names of the rows in `arrays` and in `network`.
+    """
+    own, rows = network.parameters_dict(), {name: row for row, name in enumerate(theirs)}
+    known = [row for row, name in enumerate(ours) if name in rows]
+    result = dict(arrays)
+    for key in CLASSIFIER:
+        if key not in own or key not in arrays or arrays[key].shape[1:] != tuple(own[key].shape[1:]):
+            continue  # no classifier, or one of another network: whoever fits the rest says so
+        result[key] = own[key].asnumpy().copy()
+        result[key][known] = arrays[key][[rows[ours[row]] for row in known]]
+    fresh = [name for name in ours if name not in rows]
+    logger.info("%s: %d of %d classes have their rows of the classifier, by name", path, len(known), len(ours))
+    if fresh:
+        shown = ", ".join(fresh[:NAMES_SHOWN]) + (", ..." if len(fresh) > NAMES_SHOWN else "")
+        logger.info("%s: classifier re-initialised for the classes that it does not know (%s)", path, shown)
+    return result
+
+
 def adapt_channels(weight: np.ndarray, channels: int) -> np.ndarray:
     """(C_out, C, k, k) -> (C_out, channels, k, k) that answers alike to an image whose channels are alike.
 

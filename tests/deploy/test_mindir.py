@@ -88,20 +88,14 @@ def test_target_file(argv, name):
     assert str(target_file(parse_config(argv.split()))) == name
 
 
-def test_class_names_come_from_the_run_then_from_the_data(tmp_path, caplog):
+def test_class_names_of_a_checkpoint_without_come_from_the_data(tmp_path, caplog):
     from mindcv_hrnet.jobs.export import find_class_names
-    from mindcv_hrnet.runtime.files import write_json
 
     config = parse_config(["--ckpt_path", str(tmp_path / "a.ckpt"), "--data_dir", str(tmp_path)])
     assert find_class_names(config, 2) == [] and len(caplog.records) == 1
     for name in ("yak", "ant"):
         (tmp_path / "train" / name).mkdir(parents=True)
     assert find_class_names(config, 2) == ["ant", "yak"]
-    write_json(
-        tmp_path / "manifest.json",
-        {"model": "hrnet_w32", "class_names": ["one", "two"], "checkpoints": [], "best": None, "state": ""},
-    )
-    assert find_class_names(config, 2) == ["one", "two"]
     with pytest.raises(CheckpointError) as error:
         find_class_names(config, 3)
     assert str(error.value) == (

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from mindcv_hrnet.engine.load import weights_of
-from mindcv_hrnet.engine.run_folder import Checkpoint, Manifest
+from mindcv_hrnet.engine.manifest import Checkpoint, Manifest
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.recipe.keys import ModelConfig
 from mindcv_hrnet.runtime.files import write_json
@@ -24,7 +24,10 @@ BEST = Checkpoint("hrnet_w32-best.ckpt", 1, 10, 50.0)
 )
 def test_a_run_folder_gives_its_best_weights(tmp_path, caplog, best, file, told):
     caplog.set_level(logging.INFO, "mindcv_hrnet")
-    write_json(tmp_path / "manifest.json", asdict(Manifest("hrnet_w32", ["a", "b"], [OLD, NEW], best, "state.ckpt")))
+    write_json(
+        tmp_path / "manifest.json",
+        asdict(Manifest("hrnet_w32", ["a", "b"], [OLD, NEW], best, "hrnet_w32-state-2.ckpt")),
+    )
     assert weights_of(ModelConfig(ckpt_path=str(tmp_path))) == str(tmp_path / file)
     assert caplog.messages == [f"ckpt_path {tmp_path}: its {file}, {told}"]
 

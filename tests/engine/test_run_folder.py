@@ -7,7 +7,8 @@ import resource
 import numpy as np
 import pytest
 
-from mindcv_hrnet.engine.run_folder import Manifest, RunFolder, find_state, restore_state, state_of
+from mindcv_hrnet.engine.manifest import Manifest
+from mindcv_hrnet.engine.run_folder import RunFolder, find_state, restore_state, state_of
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.weights import read_checkpoint
@@ -97,7 +98,7 @@ def test_weights_file_holds_the_network_only_and_best_equals_its_epoch(run):
 
     folder, _ = run([50.0, 40.0])
     first = (folder.folder / "tiny-1.ckpt").read_bytes()
-    assert set(ms.load_checkpoint(str(folder.folder / "tiny-1.ckpt"))) == {"weight", "bias"}
+    assert set(ms.load_checkpoint(str(folder.folder / "tiny-1.ckpt"))) == {"weight", "bias", "class_names"}
     assert (folder.folder / "tiny-best.ckpt").read_bytes() == first
     state = set(ms.load_checkpoint(str(folder.folder / "tiny-state-2.ckpt")))
     assert {"weight", "bias", "adam_m.weight", "adam_v.bias", "beta1_power", "global_step", "loss_scale"} <= state
@@ -130,7 +131,7 @@ def test_an_epoch_saved_again_replaces_itself(run):
     ("text", "reason"),
     [
         ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ('{"model": "tiny"}', "'checkpoints'"),
+        ('{"model": "tiny"}', "no 'class_names'"),
     ],
 )
 def test_damaged_manifest(tmp_path, text, reason):
@@ -213,7 +214,7 @@ def test_state_of_another_recipe_is_refused(run, linear_step):
 def test_find_state(run, tmp_path):
     run([50.0, 60.0])
     for given in ("run", "run/tiny-2.ckpt", "run/tiny-state-2.ckpt"):
-        assert find_state(str(tmp_path / given)) == (tmp_path / "run/tiny-state-2.ckpt", 2, 20)
+        assert find_state(str(tmp_path / given)) == (tmp_path / "run/tiny-state-2.ckpt", 2, 20, tuple(CLASSES))
     with pytest.raises(CheckpointError) as error:
         find_state(str(tmp_path / "run/tiny-1.ckpt"))
     assert str(error.value) == (

@@ -96,6 +96,7 @@ CASES = {
     "pretrained": Case(see.starting_weights, True),
     "pretrained_url": Case(see.starting_weights, "http://example.org/2.ckpt", {"pretrained": True}),
     "ckpt_path": Case(see.starting_weights, STARTED),
+    "class_names_override": Case(see.classifier, True, {"ckpt_path": STARTED}),
     "amp_level": Case(see.steps, "O1"),
     "val_amp_level": Case(see.validation, "O1", {"ckpt_path": STARTED}),
     "amp_dtype": Case(see.steps, "bf16", {"amp_level": "O2"}),

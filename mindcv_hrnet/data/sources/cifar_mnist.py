@@ -10,11 +10,13 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mindcv_hrnet.data.sources.class_names import numbers_of
 from mindcv_hrnet.errors import DataError, nearest
 from mindcv_hrnet.runtime.files import reason_of
 
@@ -196,7 +198,7 @@ ORIGINALS: dict[str, Original] = {
 class OriginalSplit:
     """The images of one split, in the order of the files: a `Source`. labels: (N,) int32. Raises DataError."""
 
-    def __init__(self, dataset: str, base: Path, split: str) -> None:
+    def __init__(self, dataset: str, base: Path, split: str, class_names: Sequence[str] | None = None) -> None:
         original = ORIGINALS[dataset]
         if split not in TRAINING + TESTING:
             raise DataError(
@@ -212,8 +214,10 @@ class OriginalSplit:
         paths = [path for name in original.files(split) if (path := original.find(base, name))]
         names = original.class_names(base)
         assert names is not None, "their file is not missing"
-        self.class_names = names
-        self._images, self.labels = original.read(paths, len(names))
+        self.class_names = tuple(class_names) if class_names is not None else names
+        numbers = numbers_of(names, self.class_names, self.root, "they are fixed")
+        self._images, labels = original.read(paths, len(names))
+        self.labels = numbers[labels]
         height, width, channels = self._images.shape[1:]
         self._header = b"P%d %d %d 255\n" % (6 if channels == _COLOURS else 5, width, height)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mindcv_hrnet.data.sources.class_names import check_names, numbers_of
 from mindcv_hrnet.data.sources.index_cache import (
     Listing,
     ListingArrays,
@@ -62,16 +63,11 @@ class Shards:
         found = load_or_list(self.root, self._holds, self._list)
         names = unpack_texts(found["names"])
         self.class_names = tuple(class_names) if class_names is not None else tuple(names)
-        unknown = sorted(set(names) - set(self.class_names))
-        if unknown:
-            raise DataError(
-                f"{self.root}: '{unknown[0]}' is not among the {len(self.class_names)} classes of the training split; "
-                "prepare both splits alike"
-            )
+        check_names(self.root, names)
+        numbers = numbers_of(names, self.class_names, self.root, "prepare both splits alike")
         if len(self.class_names) < 2:
             raise DataError(f"{self.root}: only one class ('{self.class_names[0]}'); classification needs two or more")
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        self.labels = np.array([numbers[name] for name in names], np.int32)[found["classes"]]
+        self.labels = numbers[found["classes"]]
         self._offsets, self._sizes = found["offsets"], found["sizes"]
         self._ends = np.cumsum(found["counts"])
 

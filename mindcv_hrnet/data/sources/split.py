@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS, OriginalSplit
+from mindcv_hrnet.data.sources.class_names import check_names, numbers_of
 from mindcv_hrnet.data.sources.folder import SUFFIXES, folder_index
 from mindcv_hrnet.data.sources.mindrecord import MINDRECORD
 from mindcv_hrnet.data.sources.shards import Format, Shards
@@ -75,12 +76,8 @@ class ImageFolder:
     def _check_classes(self, found: Sequence[str], training: bool) -> None:
         if training and len(found) == 1:
             raise DataError(f"{self.root}: only one class folder ('{found[0]}'); classification needs two or more")
-        unknown = sorted(set(found) - set(self.class_names))
-        if unknown:
-            raise DataError(
-                f"{os.path.join(self.root, unknown[0])}: '{unknown[0]}' is not among the {len(self.class_names)} "
-                f"classes of the training split{_and_more(unknown)}; rename or remove the folder"
-            )
+        check_names(self.root, found)
+        numbers_of(found, self.class_names, self.root, "rename or remove the folder")
 
     def _check_images(self, counts: dict[str, int], training: bool) -> None:
         if not any(counts.values()):
@@ -104,7 +101,7 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
     if dataset in ORIGINALS:
-        return OriginalSplit(dataset, base, split)
+        return OriginalSplit(dataset, base, split, class_names)
     kind = _format_of(base / split)
     return Shards(base / split, kind, class_names) if kind else ImageFolder(base / split, class_names)
 

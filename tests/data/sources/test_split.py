@@ -69,7 +69,7 @@ def test_an_empty_class(folder):
 
 
 def test_unknown_class_in_validation(folder):
-    with pytest.raises(DataError, match=r"val/x: 'x' is not among the 2 classes of the training split"):
+    with pytest.raises(DataError, match=r"val: 'x' is not among the 2 classes of the training split"):
         ImageFolder(folder({"a": 1, "x": 1}, name="val"), ("a", "b"))
 
 
