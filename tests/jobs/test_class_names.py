@@ -174,7 +174,7 @@ def test_a_folder_with_a_run_of_other_classes(work):
 def started(work, names, *argv):
     """The classifier from which training on the classes `names` starts."""
     config = work.config("--ckpt_path", work.weights, *argv).override(num_classes=len(names))
-    with see.sketched(), see.told() as lines:
+    with see.sketched(), see.log_lines() as lines:
         network, _ = see.build_step(config, np.ones(1, np.float32), see.Cluster(), names)
     parameters = network.parameters_dict()
     return parameters["classifier.weight"].asnumpy(), parameters["classifier.bias"].asnumpy(), lines
@@ -201,7 +201,7 @@ def test_export_takes_the_names_of_the_file(work, monkeypatch):
     rename(work, "ant", "zebra", ("train",))
     found = []
     monkeypatch.setattr("mindcv_hrnet.jobs.export.write_mindir", lambda network, metadata, path: found.append(metadata))
-    monkeypatch.setattr("mindcv_hrnet.jobs.export.compare", lambda network, path: float("nan"))
+    monkeypatch.setattr("mindcv_hrnet.jobs.export.compare", lambda *arguments: float("nan"))
     for argv in ((), ("--class_names_override", "True")):
         with see.sketched(), pytest.raises(RunError, match="differs from the network"):
             export(work.config("--ckpt_path", work.weights, "--file_name", work.place / "out", *argv))
