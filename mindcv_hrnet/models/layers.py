@@ -48,6 +48,7 @@ class Conv2d(nn.Cell):
         kaiming = HeNormal(mode="fan_out", nonlinearity="relu")
         self.weight = Parameter(initializer(kaiming, (out_channels, in_channels, kernel, kernel)), name="weight")
         # The ONNX exporter does not take the kernel as one number.
+        self.stride = stride
         self.convolve = ops.Conv2D(out_channels, (kernel, kernel), pad_mode="pad", pad=kernel // 2, stride=stride)
         self.cast = ops.Cast()
 
