@@ -119,6 +119,17 @@ def tiny_mindir(tmp_path_factory, tiny_spec):
     return path, network, metadata
 
 
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory, tiny_mindir):
+    """Path of the network of `tiny_mindir` as ONNX, with the same metadata."""
+    from mindcv_hrnet.deploy.onnx_file import write_onnx
+
+    _, network, metadata = tiny_mindir
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    write_onnx(network, metadata, path)
+    return path
+
+
 @pytest.fixture
 def linear_step(pynative):
     """A function (loss={}, train={}, optimizer={}, rates=...) -> TrainStep of logits = images @ weight + bias.

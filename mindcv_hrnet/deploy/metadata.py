@@ -75,6 +75,8 @@ class Metadata:
             mean=a.mean,
             std=a.std,
             class_names=tuple(class_names),
+            input_dtype=export.export_input,
+            dynamic_size=export.export_dynamic_size,
             batch_size=export.export_batch_size,
             outputs=tuple(outputs),
             version=__version__,

@@ -36,6 +36,15 @@ def write_mindir(network: nn.Cell, metadata: Metadata, path: Path) -> None:
         shutil.copyfile(file, path)
 
 
+def write_air(network: nn.Cell, metadata: Metadata, path: Path) -> None:
+    """Export `network` to `path` as AIR, which only an Ascend writes and which holds no metadata."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.air"
+        example = Tensor(np.zeros(input_placeholder(metadata).shape, metadata.input_dtype))
+        ms.export(network, example, file_name=str(file), file_format="AIR")
+        shutil.copyfile(file, path)
+
+
 def load_mindir(path: Path, *, threads: int | None = None) -> nn.Cell:
     """The graph of a file that `write_mindir` wrote, ready for the batches that its metadata admits.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +93,7 @@ class Graph:
         return self._sides[like.stride]
 
     def model(
-        self, shape: Sequence[int | None], dtype: str, outputs: dict[str, Sequence[int | str | None]]
+        self, shape: Sequence[int | None], dtype: str, outputs: Mapping[str, Sequence[int | str | None]]
     ) -> onnx.ModelProto:
         """The whole model: its input of this shape, None for what is open, and its outputs by name and shape."""
         names = ("N", "C", "H", "W")

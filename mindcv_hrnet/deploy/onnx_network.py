@@ -1,8 +1,8 @@
 """HRNet as an ONNX graph: one function for each kind of cell, in the order of `models/hrnet.py`.
 
-Batch normalisations are folded into their convolutions (arXiv:1712.05877, section 3.2), computed in float64. Constants and
-convolutions have the names of MindCV's parameters. The graph is that of evaluation, in float32, whatever precision the
-cells are set to.
+Batch normalisations are folded into their convolutions (arXiv:1712.05877, section 3.2), computed in float64. Constants
+and convolutions have the names of MindCV's parameters. The graph is that of evaluation, in float32, whatever precision
+the cells are set to.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from mindcv_hrnet.engine.classes import names_of_weights
 from mindcv_hrnet.engine.manifest import MANIFEST, Manifest
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.models import HALF, create_model, set_precision
+from mindcv_hrnet.models.factory import unused_by
 from mindcv_hrnet.models.variants import published_at
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import ModelConfig
@@ -55,14 +56,23 @@ class Loaded(NamedTuple):
     """Empty where nobody knows them, or the recipe says `class_names_override`."""
 
 
-def load_network(config: Config) -> Loaded:
-    """The recipe's network, to be validated or exported, at `val_amp_level`. Raises CheckpointError."""
+def load_network(config: Config, features: str | None = None) -> Loaded:
+    """The recipe's network, to be validated or exported, at `val_amp_level`. Raises CheckpointError.
+
+    With `features` ("raw" or "incre") its backbone alone, as `create_model` has it.
+    """
     path = weights_of(config.model)
     weights = read_weights(path)
     weights.log_remarks(path)
     arrays = weights.arrays
-    num_classes = config.model.num_classes or count_classes(arrays, path)
-    network = create_model(config.model.model, num_classes=num_classes, in_channels=config.model.in_channels)
+    name, channels = config.model.model, config.model.in_channels
+    if features:
+        network = create_model(name, in_channels=channels, features_only=True, features=features)
+        own, spare = network.parameters_dict(), unused_by(network)
+        arrays = {name: values for name, values in arrays.items() if name in own or not name.startswith(spare)}
+    else:
+        num_classes = config.model.num_classes or count_classes(arrays, path)
+        network = create_model(name, num_classes=num_classes, in_channels=channels)
     fit_weights(network, arrays, path)
     set_precision(network, config.model.val_amp_level, HALF[config.model.amp_dtype])
     names = () if config.model.class_names_override else names_of_weights(path, weights)

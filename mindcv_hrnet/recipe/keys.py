@@ -215,8 +215,19 @@ class LossConfig:
 class ExportConfig:
     """The deployment file."""
 
-    file_format: str = option("MINDIR", "format", choices=("MINDIR",))
+    file_format: tuple[str, ...] = option(
+        ("MINDIR",), "one file for each; AIR on Ascend only", choices=("MINDIR", "ONNX", "AIR")
+    )
     file_name: str = option(
         "", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint"
     )
     export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
+    export_dynamic_size: bool = option(False, "ONNX: images of any height and width from 32 up")
+    export_input: str = option(
+        "float32", "what the file takes: normalised float32, or uint8 pixels", choices=("float32", "uint8")
+    )
+    export_features: str | None = option(
+        None,
+        "the backbone's four maps instead of the classifier: raw as they leave stage 4, or incre, widened by the head",
+        choices=("raw", "incre"),
+    )

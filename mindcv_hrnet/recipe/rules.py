@@ -142,6 +142,17 @@ RULES = (
         ),
     ),
     Rule(
+        lambda r: r.export_dynamic_size and set(r.file_format) != {"ONNX"},
+        lambda r: (
+            f"export_dynamic_size is True, but file_format is {', '.join(r.file_format)}; images of any size are for "
+            "ONNX alone: set file_format ONNX"
+        ),
+    ),
+    Rule(
+        lambda r: "AIR" in r.file_format and not r.export_batch_size,
+        lambda r: "file_format AIR has a fixed batch, but export_batch_size is 0; name the batch size",
+    ),
+    Rule(
         lambda r: r.loss == "JSD" and not r.aug_splits,
         lambda r: "loss JSD compares three views of an image, aug_splits is 0; set aug_splits 3",
     ),

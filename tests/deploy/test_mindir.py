@@ -63,14 +63,15 @@ def test_fixed_batch(tiny_mindir, fixed):
 def test_export_compares_what_it_wrote(tiny_mindir, fixed, tiny_network):
     import mindspore as ms
 
+    from mindcv_hrnet.deploy.compare import natural_images
     from mindcv_hrnet.jobs.export import compare
-    from mindcv_hrnet.runtime.compiled import CompileCache
 
     _, network, _ = tiny_mindir
-    assert compare(network, fixed, CompileCache()) < 1e-5
+    examples = [natural_images(3, 3, 32, 32)]
+    assert compare(network, fixed, examples) < 1e-5
     # another network's file must not pass
     ms.set_seed(1)
-    assert compare(tiny_network().set_train(False), fixed, CompileCache()) > 1e-2
+    assert compare(tiny_network().set_train(False), fixed, examples) > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -80,12 +81,17 @@ def test_export_compares_what_it_wrote(tiny_mindir, fixed, tiny_network):
         ("--ckpt_path run/a.ckpt --file_name out/net", "out/net.mindir"),
         ("--ckpt_path run/a.ckpt --file_name out/net.v2", "out/net.v2.mindir"),
         ("--ckpt_path run/a.ckpt --file_name net.mindir", "net.mindir"),
+        ("--ckpt_path run/a.ckpt --file_name net.mindir --file_format ONNX", "net.onnx"),
+        (
+            "--ckpt_path a --file_name net --file_format ONNX,AIR,MINDIR --export_batch_size 1",
+            "net.onnx net.air net.mindir",
+        ),
     ],
 )
 def test_target_file(argv, name):
-    from mindcv_hrnet.jobs.export import target_file
+    from mindcv_hrnet.jobs.export import target_files
 
-    assert str(target_file(parse_config(argv.split()))) == name
+    assert " ".join(map(str, target_files(parse_config(argv.split())).values())) == name
 
 
 def test_class_names_of_a_checkpoint_without_come_from_the_data(tmp_path, caplog):

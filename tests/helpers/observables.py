@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import re
-import shutil
 import tempfile
 import threading
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from mindspore import nn, ops
 
 from mindcv_hrnet import models
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
+from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.engine.build import build_preprocess, build_step
 from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.open_data import open_data, open_validation
@@ -31,8 +31,10 @@ from mindcv_hrnet.jobs.train import train
 from mindcv_hrnet.jobs.validate import validate
 from mindcv_hrnet.models.hrnet import Bottleneck
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
+from mindcv_hrnet.models.variants import Spec
 from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.weights import write_weights
 
 
 class Sketch(nn.Cell):
@@ -259,10 +261,23 @@ def validation(config):
     return result.count, result.correct1, result.loss
 
 
+TINY = Spec(
+    width=2, stage1=(1, 8), modules=(1, 1, 1), blocks=1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20
+)
+
+
 def exported(config):
-    """Name and input shape of the exported file."""
-    with elsewhere(), sketched():
-        shutil.copytree(config.model.ckpt_path, "trained")
-        path = export(config.override(ckpt_path="trained"))
-        placeholder = ms.load_mindir(str(path)).graph.input[0]
-        return path.name, list(placeholder.tensor[0].dims)
+    """Name, input and outputs of the file that an HRNet of a few thousand parameters is exported to."""
+
+    def create(name, num_classes=3, in_channels=3, features_only=False, features="raw"):
+        if features_only:
+            return models.HRNetFeatures(TINY, in_channels, widened=features == "incre")
+        return models.HRNet(TINY, num_classes, in_channels)
+
+    with elsewhere() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mindcv_hrnet.engine.load.create_model", create)
+        arrays = {name: each.asnumpy() for name, each in create("tiny").parameters_dict().items()}
+        write_weights(arrays, folder / "tiny.ckpt")
+        (path,) = export(config.override(ckpt_path="tiny.ckpt"))
+        noted = load_model(path).metadata
+        return path.name, noted.input_shape, noted.input_dtype, noted.outputs

@@ -25,9 +25,9 @@ BASE = {
 STARTED = "{place}/started"
 # At this loss scale every gradient of a float16 layer overflows
 ENDLESS = {"drop_overflow_update": False, "loss_scale": 1e30, "amp_level": "O1"}
-# These are answered with an error, which is what they change: where it is the only other value there is, where classes
-# contradict the data, and for what a CPU has not
-ANSWERED_WITH_AN_ERROR = {"file_format", "num_classes", "device_target", "amp_dtype"}
+# These are answered with an error, which is what they change: where classes contradict the data, and for what a CPU has
+# not
+ANSWERED_WITH_AN_ERROR = {"num_classes", "device_target", "amp_dtype"}
 
 
 class Refusal(str):
@@ -150,9 +150,12 @@ CASES = {
     "loss_scale": Case(see.steps, 1e30, {"amp_level": "O1", "drop_overflow_update": True}),
     "drop_overflow_update": Case(see.steps, True, ENDLESS),
     # export
-    "file_format": Case(see.exported, "ONNX", {"ckpt_path": STARTED}),
-    "file_name": Case(see.exported, "other", {"ckpt_path": STARTED}),
-    "export_batch_size": Case(see.exported, 2, {"ckpt_path": STARTED}),
+    "file_format": Case(see.exported, "ONNX"),
+    "file_name": Case(see.exported, "other"),
+    "export_batch_size": Case(see.exported, 2),
+    "export_dynamic_size": Case(see.exported, True, {"file_format": "ONNX"}),
+    "export_input": Case(see.exported, "uint8", {"file_format": "ONNX"}),
+    "export_features": Case(see.exported, "incre", {"file_format": "ONNX"}),
 }
 
 

@@ -48,6 +48,15 @@ from mindcv_hrnet.recipe.config import parse_config
             "set one of them to its default",
         ),
         (
+            "--export_dynamic_size --file_format ONNX,MINDIR",
+            "command line: export_dynamic_size is True, but file_format is ONNX, MINDIR; images of any size are for "
+            "ONNX alone: set file_format ONNX",
+        ),
+        (
+            "--file_format AIR",
+            "command line: file_format AIR has a fixed batch, but export_batch_size is 0; name the batch size",
+        ),
+        (
             "--dataset_download on",
             "command line: dataset_download is True, but dataset is imagenet; it fetches cifar10, cifar100, mnist, "
             "fashion_mnist; ImageNet needs an account, and scripts/prepare_imagenet.py for its files",
