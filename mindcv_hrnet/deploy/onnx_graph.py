@@ -59,9 +59,11 @@ class Graph:
         return Map(out, x.stride * stride)
 
     def relu(self, x: Map) -> Map:
+        """max(x, 0)."""
         return Map(self.node("Relu", (x.name,)), x.stride)
 
     def add(self, x: Map, y: Map) -> Map:
+        """x + y, which have the same sides."""
         return Map(self.node("Add", (x.name, y.name)), x.stride)
 
     def upsample(self, x: Map, like: Map) -> Map:

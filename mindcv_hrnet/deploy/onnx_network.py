@@ -52,6 +52,7 @@ class Writer:
         return self.graph.convolution(x, name, *folded, stride=conv.stride)
 
     def conv_norm(self, cell: ConvNorm, x: Map) -> Map:
+        """Convolution and, where the cell has it, ReLU."""
         conv, norm = cell.cell_list
         x = self.convolution(conv, norm, x)
         return self.graph.relu(x) if cell.activate else x
@@ -71,11 +72,13 @@ class Writer:
     # --- blocks ---
 
     def basic_block(self, cell: BasicBlock, x: Map) -> Map:
+        """Two 3x3 convolutions around an identity."""
         y = self.graph.relu(self.convolution(cell.conv1, cell.bn1, x))
         y = self.convolution(cell.conv2, cell.bn2, y)
         return self.graph.relu(self.graph.add(y, x))
 
     def bottleneck(self, cell: Bottleneck, x: Map) -> Map:
+        """1x1, 3x3, 1x1 around an identity or a projection."""
         y = self.graph.relu(self.convolution(cell.conv1, cell.bn1, x))
         y = self.graph.relu(self.convolution(cell.conv2, cell.bn2, y))
         y = self.convolution(cell.conv3, cell.bn3, y)
@@ -85,6 +88,7 @@ class Writer:
     # --- branches ---
 
     def exchange(self, cell: Exchange, branches: Maps) -> Map:
+        """What one branch gets of all of them."""
         total = branches[cell.target]
         for source, finer in enumerate(cell.finer):
             total = self.graph.add(total, self.row(finer, branches[source]))
@@ -94,15 +98,18 @@ class Writer:
         return self.graph.relu(total)
 
     def module(self, cell: Module, branches: Maps) -> Maps:
+        """Blocks on every branch, then the exchanges."""
         refined = tuple(self.row(blocks, x) for blocks, x in zip(cell.branches, branches, strict=True))
         return tuple(self.exchange(each, refined) for each in cell.exchanges)
 
     def stage(self, modules: Iterable[Module], branches: Maps) -> Maps:
+        """Modules one after the other."""
         for module in modules:
             branches = self.module(module, branches)
         return branches
 
     def transition(self, cell: Transition, branches: Maps) -> Maps:
+        """One more branch, at half the resolution of the last one."""
         first = self.row(cell.adapt, branches[0])
         return (first, *branches[1:], self.row(cell.open[0], branches[-1]))
 
@@ -128,6 +135,7 @@ class Writer:
         return self.stage(cell.stage4, self.transition(cell.transition3, branches))
 
     def classifier(self, cell: HRNet, branches: Maps, output: str) -> None:
+        """From the four branches to logits by the name `output`."""
         x = self.row(cell.widen[0], branches[0])
         for i, downsample in enumerate(cell.downsample_modules):
             x = self.graph.add(self.row(cell.widen[i + 1], branches[i + 1]), self.conv_norm(downsample, x))
@@ -141,6 +149,7 @@ class Writer:
         self.graph.node("Gemm", (vector, weight, bias), output, transB=1)
 
     def features(self, cell: HRNetFeatures, branches: Maps, outputs: Sequence[str]) -> None:
+        """The maps that a backbone returns, by the names in `outputs`."""
         maps = branches
         if cell.widen:
             maps = tuple(self.row(widen, x) for widen, x in zip(cell.widen, branches, strict=True))

@@ -123,6 +123,7 @@ def write_file(
 
 
 def writer_of(file_format: str) -> Callable[[nn.Cell, Metadata, Path], None]:
+    """The function that writes MINDIR or ONNX."""
     if file_format == "ONNX":
         from mindcv_hrnet.deploy.onnx_file import write_onnx
 
