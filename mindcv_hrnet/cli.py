@@ -70,6 +70,7 @@ RECIPE_JOBS = {
 # What takes no recipe: a module with `parse(argv) -> settings` and `run(settings)`, and what the help says
 PLAIN_JOBS = {
     "serve": ("mindcv_hrnet.jobs.serve", "Answer over HTTP with an exported network."),
+    "doctor": ("mindcv_hrnet.jobs.doctor", "Say on one page whether this machine can run a recipe."),
     "convert": ("mindcv_hrnet.jobs.convert", "Convert weights between MindSpore, PyTorch and safetensors files."),
     "split": ("mindcv_hrnet.jobs.split", "Divide a folder of class folders into training and validation."),
     "recipes": ("mindcv_hrnet.jobs.recipes", "List the recipes that come with the package."),

@@ -27,7 +27,10 @@ class MovingAverage(nn.Cell):
         super().__init__(auto_prefix=False)
         self.decay = decay
         self.followed = ParameterTuple(network.get_parameters())
-        self.network = deepcopy(network)
+        # The copy has no backward pass, and what computes a cell again in one cannot be copied
+        cells = (cell for _, cell in network.cells_and_names())
+        again = {id(cell._recompute_cell): None for cell in cells if cell._recompute_cell is not None}
+        self.network = deepcopy(network, again)
         self.averages = ParameterTuple(self.network.get_parameters())
         for average in self.averages:
             average.name = f"ema.{average.name}"

@@ -144,7 +144,7 @@ def describe(name: str, image_size: int = 224) -> Description:
         raise UserError(f"image_size must be positive, not {image_size}")
     classifier = spec.head_features * 1000
     weights, channels, macs = classifier + 1000, 0, classifier
-    for inputs, outputs, kernel, halvings in _convolutions(spec):
+    for inputs, outputs, kernel, halvings in convolutions(spec):
         size = image_size
         for _ in range(halvings):
             size = (size + 1) // 2
@@ -155,7 +155,7 @@ def describe(name: str, image_size: int = 224) -> Description:
     return Description(name, image_size, weights + 2 * channels, weights + 4 * channels, macs / 1e9, top1, top5)
 
 
-def _convolutions(spec: Spec, in_channels: int = 3) -> Iterator[tuple[int, int, int, int]]:
+def convolutions(spec: Spec, in_channels: int = 3) -> Iterator[tuple[int, int, int, int]]:
     """Each convolution as (input channels, output channels, kernel, halvings from the image to its output)."""
     widths, heads = spec.branch_widths, spec.head_widths
     yield in_channels, spec.stem_width, 3, 1

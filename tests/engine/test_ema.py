@@ -30,3 +30,17 @@ def test_a_second_network_follows_every_parameter(pynative, tiny_spec, mode):
     for parameter in network.get_parameters():
         parameter.set_data(parameter * 0)
     np.testing.assert_array_equal(ema.network(images).asnumpy(), after)
+
+
+def test_a_network_that_computes_again_is_followed_too(pynative, tiny_spec):
+    """Its copy has the weights, and computes forward only."""
+    from mindcv_hrnet.models import HRNet, recompute
+
+    network = HRNet(tiny_spec, 3)
+    recompute(network)
+    again = [cell for _, cell in network.cells_and_names() if cell._recompute_cell is not None]
+    ema = MovingAverage(network, 0.5)
+    assert again and all(cell._recompute_cell is None for _, cell in ema.network.cells_and_names())
+    assert all(cell._recompute_cell is not None for cell in again)
+    for name, average in ema.weights().items():
+        np.testing.assert_array_equal(average.asnumpy(), network.parameters_dict()[name].asnumpy())

@@ -1,0 +1,1 @@
+"""What the doctor asks a machine: each file a subject, each function a question that returns findings."""
