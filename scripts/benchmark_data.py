@@ -27,6 +27,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 FILES, DISTINCT, CLASSES, QUALITY = 1024, 256, 4, 90
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -67,7 +68,9 @@ def our_batches(o: argparse.Namespace) -> Iterator[int]:
     from mindcv_hrnet.engine.preprocess import Preprocess
     from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
-    recipe = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.1, mixup=0.2, cutmix=1.0) if o.augment else {}
+    recipe: dict[str, Any] = (
+        dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.1, mixup=0.2, cutmix=1.0) if o.augment else {}
+    )
     augmentation = AugmentationConfig(color_jitter=None, **recipe)
     data = DataConfig(batch_size=o.batch_size, num_parallel_workers=o.workers)
     loader = TrainLoader(open_split(str(o.folder), "train"), data, augmentation, seed=1)
@@ -258,7 +261,7 @@ def compare(o: argparse.Namespace) -> dict:
             "python": sys.version.split()[0],
         },
         "settings": {"workers": o.workers, "batch_size": o.batch_size, "seconds": o.seconds, "rounds": o.rounds},
-        "versions": {loader: found[(*cases[0], loader)][0]["versions"] for loader in loaders},
+        "versions": {key[-1]: found[key][0]["versions"] for key in ((*cases[0], loader) for loader in loaders)},
         "table": table,
         "rounds": [{"case": list(case), **result} for case, results in found.items() for result in results],
     }
@@ -266,9 +269,9 @@ def compare(o: argparse.Namespace) -> dict:
 
 def row(case: tuple, loaders: list[str], found: dict[tuple, list[dict]]) -> dict:
     """Medians of one case, and the median over the rounds of ours / peer."""
-    ours, out = found[(*case, "ours")], {"size": case[0], "augment": case[1], "part": case[2]}
-    for loader in loaders:
-        results = found[(*case, loader)]
+    by_loader = {loader: found[key] for loader in loaders for key in [(*case, loader)]}
+    ours, out = by_loader["ours"], {"size": case[0], "augment": case[1], "part": case[2]}
+    for loader, results in by_loader.items():
         cell = {key: round(statistics.median(result[key] for result in results), 2) for key in MEASURES}
         for key, name in (("images_per_s", "ratio"), ("cpu_s_per_1000", "cpu_ratio")):
             ratios = [mine[key] / theirs[key] for mine, theirs in zip(ours, results, strict=True)]

@@ -104,7 +104,7 @@ def _wrong_shape(dice: random.Random, model: str, side: int) -> bytes:
 
 def _wrong_values(dice: random.Random, model: str, side: int) -> bytes:
     count = 3 * side * side
-    worst = dice.choice([256, -1, 0.5, "0", None, True, {}, [0, 0], 10**30])
+    worst: Any = dice.choice([256, -1, 0.5, "0", None, True, {}, [0, 0], 10**30])
     where = dice.randrange(count)
     return _infer(model, _tensor(side, data=[0] * where + [worst] + [0] * (count - where - 1)))
 

@@ -55,7 +55,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     OUT.mkdir(exist_ok=True)
     state = OrderedDict((name, torch.from_numpy(array)) for name, array in pytorch_state().items())
-    state._metadata = OrderedDict({"": {"version": 1}})
+    setattr(state, "_metadata", OrderedDict({"": {"version": 1}}))  # noqa: B010 - as state_dict() leaves it there
     zeros = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([weight])

@@ -36,9 +36,9 @@ def measure(model: str, batch_size: int, side: int, recompute: bool) -> None:
     inputs = [Tensor(each) for each in (images, labels, *boxes)]
     seconds = []
     for _ in range(STEPS):
-        start = time.perf_counter()
+        begun = time.perf_counter()
         loss = float(step(*inputs).asnumpy())
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - begun)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     print(f"{peak:.0f} {np.median(seconds[1:]):.2f} {loss:.5f}")
 

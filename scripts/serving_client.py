@@ -6,7 +6,6 @@ Only ever talks to 127.0.0.1.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import time
@@ -138,13 +137,15 @@ async def open_loop(port: int, requests: Sequence[bytes], rate: float, total: in
         idle.append(client)
 
     began = due = time.perf_counter()
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(lambda: [client.close() for client in idle])
+    try:
         tasks = []
         for number in range(total):
             due += dice.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             tasks.append(asyncio.create_task(one(number)))
         await asyncio.gather(*tasks)
+    finally:
+        for client in idle:
+            client.close()
     outcome.elapsed = time.perf_counter() - began
     return outcome

@@ -55,10 +55,10 @@ def _cache_of_the_tests(tmp_path_factory):
 def _logger_as_before():
     """The command line sets up its logger for a whole process; here that ends with the test."""
     logger = logging.getLogger("mindcv_hrnet")
-    level, *before = logger.level, logger.handlers[:], logger.propagate
+    level, handlers, propagate = logger.level, logger.handlers[:], logger.propagate
     yield
     logger.setLevel(level)  # not the attribute, which leaves what the logger remembers of it
-    logger.handlers[:], logger.propagate = before
+    logger.handlers[:], logger.propagate = handlers, propagate
 
 
 @pytest.fixture(scope="session")

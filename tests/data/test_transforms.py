@@ -55,8 +55,16 @@ TWINS = {
     "auto_contrast": (T.auto_contrast, ImageOps.autocontrast, 0.01),
     "equalize": (T.equalize, ImageOps.equalize, 0),
     "gaussian_blur": (lambda i: T.gaussian_blur(i, 0.85), lambda p: p.filter(SMOOTH), 1.0),
-    "rotate 21": (lambda i: T.rotate(i, 21, FILL), lambda p: p.rotate(21, Image.BILINEAR, fillcolor=FILL), 0.8),
-    "rotate -30": (lambda i: T.rotate(i, -30, FILL), lambda p: p.rotate(-30, Image.BILINEAR, fillcolor=FILL), 0.8),
+    "rotate 21": (
+        lambda i: T.rotate(i, 21, FILL),
+        lambda p: p.rotate(21, Image.Resampling.BILINEAR, fillcolor=FILL),
+        0.8,
+    ),
+    "rotate -30": (
+        lambda i: T.rotate(i, -30, FILL),
+        lambda p: p.rotate(-30, Image.Resampling.BILINEAR, fillcolor=FILL),
+        0.8,
+    ),
     "shear x": (
         lambda i: T.affine(i, [[1, 0.21, 0], [0, 1, 0]], FILL),
         lambda p: pil_affine(p, 1, 0.21, 0, 0, 1, 0),

@@ -163,6 +163,7 @@ def test_a_file_that_the_runtime_refuses(tiny_onnx, tmp_path):
 
 def test_threads(tiny_onnx):
     model = load_model(tiny_onnx, threads=1)
+    assert isinstance(model, OnnxModel)
     assert model.session.get_session_options().intra_op_num_threads == 1
 
 

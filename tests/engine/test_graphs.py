@@ -1,6 +1,7 @@
 """Which recipes share compiled graphs."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_data_shares_a_graph(file, arguments):
 
 
 def test_what_shapes_a_graph_does_not(file):
-    changes = [
+    changes: list[dict[str, Any]] = [
         {},
         *({"arguments": arguments} for arguments in (("--model", "hrnet_w48"), ("--batch_size", "2"))),
         *({"arguments": arguments} for arguments in (("--opt", "lion"), ("--seed", "1"), ("--amp_level", "O2"))),

@@ -25,8 +25,9 @@ def batch():
     return images, np.array([0, 4, 2, 2], np.int32), erase
 
 
-def reference(images, labels, erase, mix, smoothing=0.0, erased=0.0):
+def reference(batch, mix, smoothing=0.0, erased=0.0):
     """The same in NumPy, by loops over samples."""
+    images, labels, erase = batch
     x = (images - np.reshape(MEAN, (1, 3, 1, 1))) / np.reshape(STD, (1, 3, 1, 1))
     targets = np.full((N, K), smoothing / K)
     targets[np.arange(N), labels] += 1 - smoothing
@@ -50,7 +51,7 @@ def test_equals_numpy(mix, erased, mode, batch):
     mix = np.tile(np.array(mix, np.float32), (N, 1))
     cell = Preprocess(MEAN, STD, S, K, label_smoothing=0.1, erase=True, erase_value=erased, mix=True)
     images, targets = cell(*(Tensor(part) for part in (*batch, mix)))
-    expected_images, expected_targets = reference(*batch, mix, smoothing=0.1, erased=erased)
+    expected_images, expected_targets = reference(batch, mix, smoothing=0.1, erased=erased)
     assert images.dtype == targets.dtype == ms.float32
     np.testing.assert_allclose(images.asnumpy(), expected_images, atol=2e-6)
     np.testing.assert_allclose(targets.asnumpy(), expected_targets, atol=1e-6)
@@ -60,7 +61,7 @@ def test_equals_numpy(mix, erased, mode, batch):
 def test_rows_may_be_mixed_differently(mode, batch):
     mix = np.array([NONE, MIXUP, CUTMIX, MIXUP], np.float32)
     images, targets = Preprocess(MEAN, STD, S, K, mix=True)(*(Tensor(part) for part in (*batch, mix)))
-    expected_images, expected_targets = reference(*batch[:2], np.zeros((N, 4), int), mix)
+    expected_images, expected_targets = reference((*batch[:2], np.zeros((N, 4), int)), mix)
     np.testing.assert_allclose(images.asnumpy(), expected_images, atol=2e-6)
     np.testing.assert_allclose(targets.asnumpy(), expected_targets, atol=1e-6)
 

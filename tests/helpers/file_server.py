@@ -41,9 +41,9 @@ class FileServer:
     def answer(self, request):
         self.requests.append(request.headers.get("Range"))
         content = self.content if request.path.endswith(self.name) else self.more.get(request.path.rpartition("/")[2])
-        status = self.statuses.pop(0) if self.statuses else 404 if content is None else 0
-        if status:
-            request.send_response(status)
+        status = self.statuses.pop(0) if self.statuses else 0
+        if status or content is None:
+            request.send_response(status or 404)
             request.send_header("Content-Length", "0")
             request.end_headers()
             return

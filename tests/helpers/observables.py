@@ -71,8 +71,12 @@ def sketched():
 def log_lines():
     """The lines that the package logs meanwhile, without what differs from run to run."""
     lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(re.sub(r"/\S+/|  \d+ images/s.*|[\d.]+ s$", "", record.getMessage()))
+
+    class Collector(logging.Handler):
+        def emit(self, record):
+            lines.append(re.sub(r"/\S+/|  \d+ images/s.*|[\d.]+ s$", "", record.getMessage()))
+
+    handler = Collector()
     logger = logging.getLogger("mindcv_hrnet")
     level = logger.level
     logger.addHandler(handler)

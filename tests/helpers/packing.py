@@ -27,8 +27,8 @@ def images_of(root):
 def stream(source, sections, size=1, **extra):
     batches = []
     for rank in range(size):
-        settings = sections(batch_size=4 // size, auto_augment="randaug-m7-mstd0.5", **extra)
-        loader = TrainLoader(source, *settings, seed=5, rank=rank, size=size)
+        data, augmentation = sections(batch_size=4 // size, auto_augment="randaug-m7-mstd0.5", **extra)
+        loader = TrainLoader(source, data, augmentation, seed=5, rank=rank, size=size)
         for epoch in range(2):
             for step, batch in enumerate(loader.batches(epoch)):
                 for image, label in zip(batch.images, batch.labels, strict=True):
@@ -39,7 +39,8 @@ def stream(source, sections, size=1, **extra):
 
 def batch_of(settings, root, rank, size, epoch, step):
     """Digest of one batch, of a loader made for it alone; for a process of its own."""
-    loader = TrainLoader(open_split(root, ""), *settings, seed=5, rank=rank, size=size)
+    data, augmentation = settings
+    loader = TrainLoader(open_split(root, ""), data, augmentation, seed=5, rank=rank, size=size)
     batch = next(loader.batches(epoch, step))
     loader.close()
     return hashlib.sha256(b"".join(part.tobytes() for part in batch)).hexdigest()

@@ -43,8 +43,8 @@ def write_tiny_onnx(path, *, repeat=0, **changes):
 
     if is_uint8:
         shape = (1, channels, 1, 1)
-        mean = constant("mean", np.float32(metadata.mean).reshape(shape))
-        std = constant("std", np.float32(metadata.std).reshape(shape))
+        mean = constant("mean", np.array(metadata.mean, np.float32).reshape(shape))
+        std = constant("std", np.array(metadata.std, np.float32).reshape(shape))
         nodes += [
             helper.make_node("Cast", [current], ["pixels"], to=TensorProto.FLOAT),
             helper.make_node("Sub", ["pixels", mean], ["centred"]),

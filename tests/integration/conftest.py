@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from repository import ROOT
@@ -34,7 +35,7 @@ class Workplace:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def run(self, *command: object, launcher: tuple[str, ...] = (), timeout: int = 300, **popen: object) -> Outcome:
+    def run(self, *command: object, launcher: tuple[str, ...] = (), timeout: int = 300, **popen: Any) -> Outcome:
         done = subprocess.run(
             self.line(*command, launcher=launcher),
             cwd=self.folder,

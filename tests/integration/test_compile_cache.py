@@ -38,7 +38,7 @@ def start(workplace, few_digits, tmp_path, monkeypatch):
         outcome = workplace.run(*line(run, *arguments), launcher=launcher)
         return read(run, outcome.code, outcome.out, outcome.err)[:3]
 
-    begin.cache, begin.line, begin.read, begin.place = tmp_path / "cache", line, read, workplace
+    vars(begin).update(cache=tmp_path / "cache", line=line, read=read, place=workplace)
     return begin
 
 

@@ -169,7 +169,10 @@ def test_disk_and_cache(recipe, tmp_path):
 
 
 def test_a_question_that_fails_is_a_finding():
-    (found,) = quietly(lambda: 1 / 0)
+    def broken() -> Finding:
+        raise ZeroDivisionError("division by zero")
+
+    (found,) = quietly(broken)
     assert (found.level, found.detail) == (RED, "a question failed: ZeroDivisionError: division by zero")
 
 

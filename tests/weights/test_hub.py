@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ class EntryNotFoundError(Exception):
 @pytest.fixture
 def library(monkeypatch, tmp_path):
     """A hub with one repository, `me/net`, whose files lie in a folder."""
-    fake = types.ModuleType("huggingface_hub")
+    fake: Any = types.ModuleType("huggingface_hub")
     fake.files, fake.asked, fake.pushed = tmp_path / "hub", [], {}
     fake.files.mkdir()
 

@@ -100,14 +100,14 @@ def test_every_wrapper_in_both_formats(tmp_path, tiny_arrays, tiny_state, wrappe
 def test_dtypes_strides_and_shared_storages(torch_file, name):
     arrays = read_entries(str(torch_file(name)))
     base = np.arange(24, dtype=np.float32)
-    expected = {
+    expected: dict[str, np.ndarray] = {
         "half.weight": np.array([0.5, -1.5], np.float16),
         "bfloat.weight": np.array([[0.15625, -3.0]], np.float32),
         "double.weight": np.array([1e-3]),
         "transposed.weight": base.reshape(4, 6).T,
         "slice.weight": base[5:11:2],
         "parameter.weight": np.ones((2, 3), np.float32),
-        "scalar.weight": np.float32(2.5),
+        "scalar.weight": np.array(2.5, np.float32),
         "empty.weight": np.zeros((0, 4), np.float32),
     }
     assert list(arrays) == list(expected)

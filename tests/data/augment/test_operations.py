@@ -1,5 +1,7 @@
 """Operations of policies against Pillow's and MindSpore's."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from canvases import FILL, PAPER, RECIPE, transform
@@ -10,11 +12,11 @@ from mindcv_hrnet.data.augment.operations import OPERATIONS
 from mindcv_hrnet.data.augment.trivialaugment import WIDE
 
 # At level 7 and sign 1: what each operation of the recipe is, in Pillow's terms.
-RECIPE_AT_7 = {
+RECIPE_AT_7: dict[str, Callable] = {
     "AutoContrast": ImageOps.autocontrast,
     "Equalize": ImageOps.equalize,
     "Invert": ImageOps.invert,
-    "Rotate": lambda p: p.rotate(21, Image.BILINEAR, fillcolor=FILL),
+    "Rotate": lambda p: p.rotate(21, Image.Resampling.BILINEAR, fillcolor=FILL),
     "Posterize": lambda p: ImageOps.posterize(p, 6),
     "PosterizeIncreasing": lambda p: ImageOps.posterize(p, 6),
     "Solarize": lambda p: ImageOps.solarize(p, 178),
@@ -88,11 +90,11 @@ def test_sign_turns_geometry_around(image):
 
 
 # At half of the largest strength and sign 1, as the papers and as MindCV have them
-WIDE_AT_HALF = {
+WIDE_AT_HALF: dict[str, Callable] = {
     "AutoContrast": ImageOps.autocontrast,
     "Equalize": ImageOps.equalize,
     "Invert": ImageOps.invert,
-    "Rotate": lambda p: p.rotate(67.5, Image.BILINEAR, fillcolor=FILL),
+    "Rotate": lambda p: p.rotate(67.5, Image.Resampling.BILINEAR, fillcolor=FILL),
     "Posterize": lambda p: ImageOps.posterize(p, 5),
     "Solarize": lambda p: ImageOps.solarize(p, 127),
     "Color": lambda p: ImageEnhance.Color(p).enhance(1.005),
@@ -104,7 +106,7 @@ WIDE_AT_HALF = {
     "TranslateX": lambda p: transform(p, (1, 0, -16, 0, 1, 0)),
     "TranslateY": lambda p: transform(p, (1, 0, 0, 0, 1, -16)),
 }
-MINDCV_AT_HALF = {
+MINDCV_AT_HALF: dict[str, Callable] = {
     "Posterize": lambda p: ImageOps.posterize(p, 3),
     "ShearX": lambda p: transform(p, (1, -0.00864, 0.00864 * 112, 0, 1, 0)),
     "ShearY": lambda p: transform(p, (1, 0, 0, -0.00864, 1, 0.00864 * 112)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from canvases import FILL
 
-from mindcv_hrnet.data.augment.augmix import AUGMIX
+from mindcv_hrnet.data.augment.augmix import AUGMIX, AugMix
 from mindcv_hrnet.data.augment.autoaugment import TABLES
 from mindcv_hrnet.data.augment.operations import OPERATIONS
 from mindcv_hrnet.data.augment.policies import build_policy
@@ -46,6 +46,7 @@ def test_three_augment_and_wide_apply_one_operation(image):
 
 def test_augmix_mixes_the_image_with_its_chains(image):
     policy = build_policy("augmix-m3-w4-d2-a1", FILL)
+    assert isinstance(policy, AugMix)
     assert (policy.magnitude, policy.width, policy.depth, policy.alpha) == (3, 4, 2, 1)
     distances = []
     for ((_, share, mixed),) in draws("augmix", image, 20):

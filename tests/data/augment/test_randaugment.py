@@ -8,7 +8,7 @@ from canvases import FILL, RECIPE
 
 from mindcv_hrnet.data.augment.operations import OPERATIONS, Canvas
 from mindcv_hrnet.data.augment.policies import build_policy
-from mindcv_hrnet.data.augment.randaugment import RANDAUG, RANDAUG_INCREASING, WEIGHTS
+from mindcv_hrnet.data.augment.randaugment import RANDAUG, RANDAUG_INCREASING, WEIGHTS, RandAugment
 from mindcv_hrnet.data.rng import Purpose, uniforms
 
 
@@ -16,20 +16,26 @@ def test_its_operations_are_there():
     assert set(RANDAUG) | set(RANDAUG_INCREASING) <= set(OPERATIONS) and len(RANDAUG) == len(WEIGHTS) == 14
 
 
+def randaugment(text, fill=FILL, *flag) -> RandAugment:
+    policy = build_policy(text, fill, *flag)
+    assert isinstance(policy, RandAugment)
+    return policy
+
+
 def test_the_published_recipe():
-    policy = build_policy("randaug-m7-mstd0.5", (123.675, 116.28, 103.53))
+    policy = randaugment("randaug-m7-mstd0.5", (123.675, 116.28, 103.53))
     assert tuple(policy.operations) == RANDAUG
     assert (policy.magnitude, policy.deviation, policy.layers, policy.highest) == (7, 0.5, 2, 10)
     assert policy.weights is None and policy.canvas == RECIPE and policy.draws == 10
 
 
 def test_settings():
-    policy = build_policy("randaug-m9-n3-mstd101-mmax12-inc1-w0-canonical1", FILL, cv2.INTER_NEAREST)
+    policy = randaugment("randaug-m9-n3-mstd101-mmax12-inc1-w0-canonical1", FILL, cv2.INTER_NEAREST)
     assert tuple(policy.operations) == RANDAUG_INCREASING
     assert (policy.magnitude, policy.deviation, policy.layers, policy.highest) == (9, float("inf"), 3, 12)
     assert policy.weights == WEIGHTS and policy.canvas == Canvas(FILL, cv2.INTER_NEAREST, canonical=True)
-    assert build_policy("randaug-inc0", FILL).operations == build_policy("randaug", FILL).operations
-    assert build_policy("randaug", FILL).magnitude == 10
+    assert randaugment("randaug-inc0", FILL).operations == randaugment("randaug", FILL).operations
+    assert randaugment("randaug", FILL).magnitude == 10
 
 
 class Recorder:
@@ -48,7 +54,7 @@ class Recorder:
 
 
 def run(text, count=4000):
-    policy, recorder = build_policy(text, FILL), Recorder()
+    policy, recorder = randaugment(text), Recorder()
     policy = dataclasses.replace(policy, operations=recorder.operations)
     applied = []
     for index in range(count):

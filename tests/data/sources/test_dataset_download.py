@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from file_server import FileServer
@@ -42,7 +43,7 @@ def mnist(tmp_path, monkeypatch):
     """A server that has a small MNIST; its `name` is the file with the training images."""
     write_mnist(tmp_path / "authors", suffix=".gz")
     files = {path.name: path.read_bytes() for path in (tmp_path / "authors").iterdir()}
-    server = FileServer(files[IMAGES], IMAGES)
+    server: Any = FileServer(files[IMAGES], IMAGES)
     server.more = {name: content for name, content in files.items() if name != IMAGES}
     server.address = publish(monkeypatch, server, "mnist", files)
     monkeypatch.setattr(downloads, "PAUSE_S", 0.0)
