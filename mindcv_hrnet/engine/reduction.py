@@ -1,13 +1,32 @@
-"""Gradients averaged over the ranks."""
+"""Gradients in a few flat tensors: summed over the ranks, unscaled, checked, clipped, and taken apart again."""
 
-from mindspore import Tensor, nn, ops
+from collections.abc import Sequence
+from itertools import accumulate
 
-_reduce, _multiply = ops.MultitypeFuncGraph("reduce"), ops.MultitypeFuncGraph("multiply")
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+BUCKET_BYTES = 8 * 2**20
+# Ascend's concatenation takes no more at once
+BUCKET_TENSORS = 63
+
+_flatten, _take = ops.MultitypeFuncGraph("flatten"), ops.MultitypeFuncGraph("take")
+_add_up, _multiply = ops.MultitypeFuncGraph("add_up"), ops.MultitypeFuncGraph("multiply")
+_slice = ops.Slice()
 
 
-@_reduce.register("Function", "Tensor")
-def _reduce_one(add_up: ops.Primitive, gradient: Tensor) -> Tensor:
-    return add_up(gradient)
+@_flatten.register("Tensor")
+def _flatten_one(tensor: Tensor) -> Tensor:
+    return ops.reshape(tensor, (-1,))
+
+
+@_take.register("Tensor", "Number", "Tensor")
+def _take_one(bucket: Tensor, start: int, like: Parameter) -> Tensor:
+    return ops.reshape(_slice(bucket, (start,), (like.size,)), like.shape)
+
+
+@_add_up.register("Function", "Tensor")
+def _add_up_one(over_ranks: ops.Primitive, gradient: Tensor) -> Tensor:
+    return over_ranks(gradient)
 
 
 @_multiply.register("Tensor", "Tensor")
@@ -15,8 +34,53 @@ def _multiply_one(factor: Tensor, gradient: Tensor) -> Tensor:
     return gradient * factor
 
 
+class Buckets(nn.Cell):
+    """Tensors shaped like `parameters` <-> flat tensors of about BUCKET_BYTES, in the same order.
+
+    A thousand small operations, or messages between ranks, become some twenty large ones.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        super().__init__(auto_prefix=False)
+        self.bounds = bucket_bounds([parameter.size for parameter in parameters])
+        self.groups = tuple(ParameterTuple(parameters[start:end]) for start, end in self.bounds)
+        self.starts = tuple(_starts(group) for group in self.groups)
+        self.concat = ops.Concat()
+        self.map_ = ops.HyperMap()
+
+    def pack(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """One tensor for each parameter -> buckets."""
+        flat = self.map_(_flatten, tensors)
+        buckets: tuple[Tensor, ...] = ()
+        for start, end in self.bounds:
+            buckets = (*buckets, self.concat(flat[start:end]))
+        return buckets
+
+    def unpack(self, buckets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Buckets -> one tensor for each parameter."""
+        tensors: tuple[Tensor, ...] = ()
+        for i, group in enumerate(self.groups):
+            tensors = tensors + self.map_(ops.partial(_take, buckets[i]), self.starts[i], group)
+        return tensors
+
+
+def bucket_bounds(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """(first, after the last) of each bucket, for float32 tensors of so many elements; a larger one has its own."""
+    bounds, start, filled = [], 0, 0
+    for i, size in enumerate(sizes):
+        if i > start and (filled + 4 * size > BUCKET_BYTES or i - start == BUCKET_TENSORS):
+            bounds.append((start, i))
+            start, filled = i, 0
+        filled += 4 * size
+    return (*bounds, (start, len(sizes)))
+
+
+def _starts(group: Sequence[Parameter]) -> tuple[int, ...]:
+    return tuple(accumulate((parameter.size for parameter in group[:-1]), initial=0))
+
+
 class Reduction(nn.Cell):
-    """(tuple of gradients, () divisor) -> their mean over the ranks, divided; each gradient is multiplied once.
+    """(tuple of gradients, () divisor) -> their mean over the ranks, divided: one multiplication for both.
 
     `divides`: whether the divisor can be anything but 1.
     """
@@ -25,13 +89,13 @@ class Reduction(nn.Cell):
         super().__init__(auto_prefix=False)
         self.size = size
         self.multiplies = divides or size > 1
-        self.add_up = ops.AllReduce() if size > 1 else None
+        self.over_ranks = ops.AllReduce() if size > 1 else None
         self.map_ = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], divisor: Tensor) -> tuple[Tensor, ...]:
-        """A gradient for each parameter, and what their sums are divided by besides the ranks."""
-        if self.add_up is not None:
-            gradients = self.map_(ops.partial(_reduce, self.add_up), gradients)
+        """Gradients, and what their sums are divided by besides the ranks."""
+        if self.over_ranks is not None:
+            gradients = self.map_(ops.partial(_add_up, self.over_ranks), gradients)
         if self.multiplies:
             gradients = self.map_(ops.partial(_multiply, 1 / (divisor * self.size)), gradients)
         return gradients

@@ -6,7 +6,7 @@ from mindcv_hrnet.engine.accumulation import Accumulation
 from mindcv_hrnet.engine.blend import moving_statistics
 from mindcv_hrnet.engine.ema import MovingAverage
 from mindcv_hrnet.engine.loss_scale import LossScale, OverflowCheck
-from mindcv_hrnet.engine.reduction import Reduction
+from mindcv_hrnet.engine.reduction import Buckets, Reduction
 from mindcv_hrnet.engine.totals import RunningTotals
 from mindcv_hrnet.recipe.keys import LossConfig, TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -58,6 +58,9 @@ class TrainStep(nn.Cell):
         self.accumulation = Accumulation(self.trainable, steps) if steps > 1 else None
         self.reduce = Reduction(cluster.size, divides=self.scale.changes_gradients and self.accumulation is None)
         self.clip_norm = train.clip_value if train.clip_grad else None
+        # worth the two copies where anything happens to all gradients alike
+        packs = self.reduce.multiplies or self.check is not None or self.clip_norm is not None
+        self.buckets = Buckets(self.trainable) if packs else None
         self.optimizer = optimizer
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
         self.totals = RunningTotals()
@@ -98,6 +101,8 @@ class TrainStep(nn.Cell):
         self, loss: Tensor, gradients: tuple[Tensor, ...], divisor: Tensor, overflows: Tensor | float = 0.0
     ) -> Tensor:
         """Change the weights, unless a gradient of a rank, or an earlier one (`overflows`), is not finite."""
+        if self.buckets is not None:
+            gradients = self.buckets.pack(gradients)
         gradients = self.reduce(gradients, divisor)
         if self.check is None:
             result = self.apply(loss, gradients)
@@ -112,6 +117,8 @@ class TrainStep(nn.Cell):
         """Clip, optimize, average; returns how many updates the epoch has."""
         if self.clip_norm is not None:
             gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
+        if self.buckets is not None:
+            gradients = self.buckets.unpack(gradients)
         done = self.optimizer(gradients)
         if self.ema is not None:
             done = self.ema(done)
