@@ -9,9 +9,9 @@ BUCKET_BYTES = 8 * 2**20
 # Ascend's concatenation takes no more at once
 BUCKET_TENSORS = 63
 
-_flatten, _take = ops.MultitypeFuncGraph("flatten"), ops.MultitypeFuncGraph("take")
+_flatten, _join, _take = (ops.MultitypeFuncGraph(name) for name in ("flatten", "join", "take"))
 _add_up, _multiply = ops.MultitypeFuncGraph("add_up"), ops.MultitypeFuncGraph("multiply")
-_slice = ops.Slice()
+_concat, _slice = ops.Concat(), ops.Slice()
 
 
 @_flatten.register("Tensor")
@@ -19,9 +19,14 @@ def _flatten_one(tensor: Tensor) -> Tensor:
     return ops.reshape(tensor, (-1,))
 
 
-@_take.register("Tensor", "Number", "Tensor")
-def _take_one(bucket: Tensor, start: int, like: Parameter) -> Tensor:
-    return ops.reshape(_slice(bucket, (start,), (like.size,)), like.shape)
+@_join.register("Tuple", "Number", "Number")
+def _join_one(flat: tuple[Tensor, ...], start: int, end: int) -> Tensor:
+    return _concat(flat[start:end])
+
+
+@_take.register("Tuple", "Number", "Number", "Tensor")
+def _take_one(buckets: tuple[Tensor, ...], bucket: int, start: int, like: Parameter) -> Tensor:
+    return ops.reshape(_slice(buckets[bucket], (start,), (like.size,)), like.shape)
 
 
 @_add_up.register("Function", "Tensor")
@@ -37,31 +42,27 @@ def _multiply_one(factor: Tensor, gradient: Tensor) -> Tensor:
 class Buckets(nn.Cell):
     """Tensors shaped like `parameters` <-> flat tensors of about BUCKET_BYTES, in the same order.
 
-    A thousand small operations, or messages between ranks, become some twenty large ones.
+    A thousand small operations, or messages between ranks, become some twenty large ones. All is mapped, nothing loops:
+    an unrolled loop would make the graph deeper with every round.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         super().__init__(auto_prefix=False)
-        self.bounds = bucket_bounds([parameter.size for parameter in parameters])
-        self.groups = tuple(ParameterTuple(parameters[start:end]) for start, end in self.bounds)
-        self.starts = tuple(_starts(group) for group in self.groups)
-        self.concat = ops.Concat()
+        bounds = bucket_bounds([parameter.size for parameter in parameters])
+        self.firsts, self.ends = tuple(first for first, _ in bounds), tuple(end for _, end in bounds)
+        self.parameters = ParameterTuple(parameters)
+        places = [(i, start) for i, (first, end) in enumerate(bounds) for start in _starts(parameters[first:end])]
+        self.bucket_of, self.starts = tuple(bucket for bucket, _ in places), tuple(start for _, start in places)
         self.map_ = ops.HyperMap()
 
     def pack(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """One tensor for each parameter -> buckets."""
         flat = self.map_(_flatten, tensors)
-        buckets: tuple[Tensor, ...] = ()
-        for start, end in self.bounds:
-            buckets = (*buckets, self.concat(flat[start:end]))
-        return buckets
+        return self.map_(ops.partial(_join, flat), self.firsts, self.ends)
 
     def unpack(self, buckets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Buckets -> one tensor for each parameter."""
-        tensors: tuple[Tensor, ...] = ()
-        for i, group in enumerate(self.groups):
-            tensors = tensors + self.map_(ops.partial(_take, buckets[i]), self.starts[i], group)
-        return tensors
+        return self.map_(ops.partial(_take, buckets), self.bucket_of, self.starts, self.parameters)
 
 
 def bucket_bounds(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
