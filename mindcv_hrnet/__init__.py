@@ -14,7 +14,7 @@ from mindcv_hrnet.runtime.kernels import choose_kernels
 if TYPE_CHECKING:
     from mindcv_hrnet.models import create_model, describe, list_models
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__", "create_model", "describe", "list_models"]
 

@@ -124,13 +124,13 @@ def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
         for name in "ab":
             (tmp_path / "data" / split / name).mkdir(parents=True)
             Image.new("RGB", (40, 40)).save(tmp_path / "data" / split / name / "0.png")
-    entry = {"file": "x.ckpt", "epoch": 1, "step": 1, "top1": None}
+    entry = {"file": "hrnet_w18_small-1.ckpt", "epoch": 1, "step": 1, "top1": None}
     manifest = {
         "model": "hrnet_w18_small",
         "class_names": ["a", "b"],
         "checkpoints": [entry],
         "best": None,
-        "state": "",
+        "state": "hrnet_w18_small-state.ckpt",
     }
     (tmp_path / "run").mkdir()
     write_json(tmp_path / "run/manifest.json", manifest)

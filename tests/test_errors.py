@@ -1,8 +1,7 @@
-"""What messages say of mistyped names, and the exit codes of errors that users can mend."""
+"""What messages say of mistyped names."""
 
 import pytest
 
-from mindcv_hrnet import errors
 from mindcv_hrnet.errors import closest_name, nearest
 
 KEYS = ["batch_size", "epoch_size"]
@@ -19,8 +18,3 @@ def test_closest_name(name, cutoff, found):
 def test_the_hint_gives_the_name_as_it_is_written():
     assert nearest("biliner", ["Bilinear"]) == " (nearest: 'Bilinear')"
     assert nearest("zzz", KEYS) == ""
-
-
-def test_exit_codes():
-    codes = {"UserError": 2, "ConfigError": 2, "DataError": 3, "CheckpointError": 4, "RunError": 5}
-    assert {name: getattr(errors, name).exit_code for name in codes} == codes

@@ -72,6 +72,12 @@ def test_every_room_and_file_has_its_place():
         assert {parts[1] for parts in MODULES if parts[:1] == (room,) and len(parts) > 1} - {"__init__"} == set(order)
 
 
+def test_every_file_stands_in_the_map():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    named = set(re.findall(r"\w+", text))
+    assert {parts[-1] for parts in MODULES if parts and not parts[-1].startswith("__")} - named == set()
+
+
 def test_every_room_says_what_it_is_for():
     for room in ROOMS:
         if (ROOT / PACKAGE / room).is_dir():
