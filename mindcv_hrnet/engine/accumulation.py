@@ -36,6 +36,7 @@ class Accumulation(nn.Cell):
         self.done = Parameter(Tensor(0, mstype.int32), "gathered_steps", requires_grad=False)
         self.one, self.none = Tensor(1, mstype.int32), Tensor(0, mstype.int32)
         self.zero = Tensor(0, mstype.float32)
+        self.divisor = Tensor(1, mstype.float32)
         self.map_ = ops.HyperMap()
 
     def construct(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from mindspore.train import Callback
 
-from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow, StatisticsOverRanks
+from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow
 from mindcv_hrnet.engine.evaluate import Evaluation
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.step import TrainStep
@@ -116,7 +116,7 @@ class EpochEnd(Callback):
         shape: RunShape,
         step_log: StepLog,
         loss: EpochLoss,
-        statistics: StatisticsOverRanks,
+        agree: Callable[[int], None],
         *,
         evaluate: Callable[[], Evaluation] | None = None,
         val_interval: int = 1,
@@ -125,7 +125,7 @@ class EpochEnd(Callback):
         save_interval: int = 1,
     ):
         super().__init__()
-        self.shape, self.step_log, self.loss, self.statistics = shape, step_log, loss, statistics
+        self.shape, self.step_log, self.loss, self.agree = shape, step_log, loss, agree
         self.evaluate, self.val_interval = evaluate, val_interval
         self.write, self.save, self.save_interval = write, save, save_interval
 
@@ -135,7 +135,7 @@ class EpochEnd(Callback):
         totals = self.loss.take(row.epoch)
         row = replace(row, train_loss=totals.loss, skipped_updates=totals.skipped)
         check_loss(row.train_loss, row.step, overflowed=totals.updates == 0)
-        self.statistics.average()
+        self.agree(row.epoch)
         if self.evaluate and self._is_due(row.epoch, self.val_interval):
             result = self.evaluate()
             row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)

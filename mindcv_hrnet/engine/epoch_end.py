@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mindspore as ms
 import numpy as np
 
 from mindcv_hrnet.engine.step import TrainStep
@@ -60,24 +59,6 @@ class EpochLoss:
             raise RunError(f"every update of epoch {epoch} overflowed; lower loss_scale, lr or amp_level")
         logger.warning("every update of epoch %d overflowed; the loss scale falls, to %g", epoch, scale)
         return EpochTotals(math.nan, 0, totals.skipped)
-
-
-class StatisticsOverRanks:
-    """Batch-norm statistics, and their moving averages: each rank has seen its own images."""
-
-    def __init__(self, step: TrainStep, cluster: Cluster):
-        self.cluster = cluster
-        self.statistics = [p for p in step.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
-
-    def average(self) -> None:
-        """Give every rank the mean of all."""
-        if self.cluster.size == 1:
-            return
-        values = [parameter.asnumpy() for parameter in self.statistics]
-        mean = sum_over_ranks(np.concatenate(values), self.cluster) / self.cluster.size
-        ends = np.cumsum([len(value) for value in values])
-        for parameter, value in zip(self.statistics, np.split(mean, ends[:-1]), strict=True):
-            ms.ops.assign(parameter, ms.Tensor(value.astype(np.float32)))
 
 
 class MetricsFile:

@@ -58,9 +58,7 @@ class TrainStep(nn.Cell):
         self.accumulation = Accumulation(self.trainable, steps) if steps > 1 else None
         self.reduce = Reduction(cluster.size, divides=self.scale.changes_gradients and self.accumulation is None)
         self.clip_norm = train.clip_value if train.clip_grad else None
-        # worth the two copies where anything happens to all gradients alike
-        packs = self.reduce.multiplies or self.check is not None or self.clip_norm is not None
-        self.buckets = Buckets(self.trainable) if packs else None
+        self.buckets = Buckets(self.trainable) if cluster.size > 1 else None
         self.optimizer = optimizer
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
         self.totals = RunningTotals()
@@ -91,7 +89,7 @@ class TrainStep(nn.Cell):
         done = self.accumulation(loss, gradients, self.scale.value, overflow)
         if done >= self.accumulation.steps:
             mean = self.accumulation
-            updated = self.update(mean.loss, mean.gradients, 1.0, mean.overflows)
+            updated = self.update(mean.loss, mean.gradients, mean.divisor, mean.overflows)
             result = ops.depend(mean.clear(), updated)
         else:
             result = done

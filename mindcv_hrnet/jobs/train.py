@@ -13,10 +13,11 @@ from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step
 from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
-from mindcv_hrnet.engine.epoch_end import EpochLoss, MetricsFile, StatisticsOverRanks
+from mindcv_hrnet.engine.epoch_end import EpochLoss, MetricsFile
 from mindcv_hrnet.engine.evaluate import Evaluator
 from mindcv_hrnet.engine.graphs import KeepGraph, graph_cache
 from mindcv_hrnet.engine.open_data import open_data
+from mindcv_hrnet.engine.rank_agreement import Agreement, check_equal_weights
 from mindcv_hrnet.engine.run_folder import Resumed, RunFolder, find_state, restore_state
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.schedules import build_schedule, rate_of_steps
@@ -26,7 +27,7 @@ from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.deadline import Deadline
 from mindcv_hrnet.runtime.devices import usable_cores
-from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
+from mindcv_hrnet.runtime.distributed import Cluster
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def _callbacks(
         shape,
         step_log,
         EpochLoss(step, cluster),
-        StatisticsOverRanks(step, cluster),
+        Agreement(step, cluster).after_epoch,
         evaluate=evaluate,
         val_interval=config.system.val_interval,
         write=MetricsFile(folder.folder / "metrics.csv", shape.first_epoch).append if folder else None,
@@ -143,13 +144,6 @@ def _callbacks(
         save_interval=config.train.ckpt_save_interval,
     )
     return [step_log, LossGuard(step, shape, cluster, interval), epoch_end]
-
-
-def check_equal_weights(network: nn.Cell, cluster: Cluster) -> None:
-    """Raise RunError unless every rank starts from the same weights."""
-    own = np.array([float(np.abs(p.asnumpy()).sum(dtype=np.float64)) for p in network.get_parameters()], np.float32)
-    if not np.allclose(sum_over_ranks(own, cluster), own * cluster.size, rtol=1e-6):
-        raise RunError("the ranks start from different weights; give every rank the same seed and ckpt_path")
 
 
 def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shape: RunShape, config: Config) -> None:

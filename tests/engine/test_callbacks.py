@@ -70,7 +70,7 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
         SHAPE,
         SimpleNamespace(close_epoch=lambda: row),
         SimpleNamespace(take=note("measure", EpochTotals(loss, updates, 1))),
-        SimpleNamespace(average=note("equalise")),
+        note("agree"),
         evaluate=note("validate", Evaluation(200, 50, 100, 1.5, 10.0)),
         write=note("write"),
         save=note("save"),
@@ -82,7 +82,7 @@ def test_the_order_of_an_epochs_end():
     events = []
     epoch_end(events).on_train_epoch_end(None)
     names = [event[0] for event in events]
-    assert names == ["measure", "equalise", "validate", "write", "save"]
+    assert names == ["measure", "agree", "validate", "write", "save"]
     row = events[-1][1]
     assert (row.train_loss, row.skipped_updates, row.top1, row.top5, row.val_loss) == (0.5, 1, 25.0, 50.0, 1.5)
     assert events[-2][1] is row

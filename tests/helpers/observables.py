@@ -221,7 +221,7 @@ def cells_computed_again(config):
     with sketched():
         network, step = build_step(config.override(num_classes=3), np.ones(1, np.float32), Cluster())
     flagged = [name for name, cell in network.cells_and_names() if "output_recompute" in cell.get_flags()]
-    return flagged, step.statistics and len(step.statistics.statistics)
+    return flagged, step.statistics and len(step.statistics.parameters)
 
 
 # --- whole jobs ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Started by mpirun or msrun from the tests: what only a job of several ranks can show. Prints one line per rank.
 
-ranks.py linear|accumulated|synced [no-sync]
+ranks.py linear|accumulated|synced|overflow|drifted [no-sync]
 """
 
 import json
@@ -10,17 +10,25 @@ from dataclasses import replace
 import numpy as np
 
 
+def never_finite(gradients):
+    """Stands in for `amp.all_finite` on a rank whose device has seen an overflow."""
+    return gradients[0].sum() * 0 < 0
+
+
 def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
     """Steps of a small network on this rank's share of fixed batches of 8, with everything that must agree on ranks.
 
     linear: a classifier without batch norm, clipped. accumulated: the same in halves of a batch, with a moving average.
-    synced: an HRNet of some thousand parameters with synchronised batch norm.
+    synced: an HRNet of some thousand parameters with synchronised batch norm. overflow: `linear`, accumulated, with a
+    dynamic scale of 64, where the last rank alone finds its gradients not finite. drifted: `linear`, one bit of whose
+    weights then changes on the last rank.
     """
-    from mindspore import Tensor, nn
+    from mindspore import Tensor, amp, nn
 
     from mindcv_hrnet.engine.losses import build_loss
     from mindcv_hrnet.engine.optimizers import build_optimizer
     from mindcv_hrnet.engine.preprocess import Preprocess
+    from mindcv_hrnet.engine.rank_agreement import check_equal_weights
     from mindcv_hrnet.engine.step import TrainStep
     from mindcv_hrnet.models import HRNet, Spec, synchronise
     from mindcv_hrnet.recipe.keys import LossConfig, OptimizerConfig, TrainConfig
@@ -36,8 +44,12 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
             synchronise(network, cluster.size)
     else:
         network = nn.SequentialCell(nn.Flatten(), nn.Dense(3 * 64, 4, weight_init="zeros", bias_init="zeros"))
-    if kind == "accumulated":
+    if kind in ("accumulated", "overflow"):
         train = replace(train, gradient_accumulation_steps=2, ema=True, ema_decay=0.5)
+    losses = LossConfig(loss_scale=64.0, loss_scale_type="dynamic") if kind == "overflow" else LossConfig()
+    last = cluster.rank == cluster.size - 1
+    if kind == "overflow" and last:
+        amp.all_finite = never_finite
     config = OptimizerConfig(opt="momentum", weight_decay=0.0)
     step = TrainStep(
         network,
@@ -46,20 +58,32 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
         build_optimizer(network.trainable_params(), np.full(3, 0.1, np.float32), config),
         cluster,
         train,
-        LossConfig(),
+        losses,
     )
     step.set_train(True)
     images = np.random.default_rng(0).integers(0, 256, (8, 3, side, side), dtype=np.uint8)
     labels = np.arange(8, dtype=np.int32) % 4
-    halves = (slice(0, 4), slice(4, 8)) if kind == "accumulated" else (slice(0, 8),)
+    halves = (slice(0, 4), slice(4, 8)) if train.gradient_accumulation_steps > 1 else (slice(0, 8),)
     for _ in range(3):
         for half in halves:
             chosen = images[half][cluster.rank :: cluster.size], labels[half][cluster.rank :: cluster.size]
             count = len(chosen[1])
             boxes = np.zeros((count, 4), np.int32), np.zeros((count, 5), np.float32)
             step(*map(Tensor, chosen), *map(Tensor, boxes))
+    check_equal_weights(network, cluster, epoch=1)
+    if kind == "drifted":
+        if last:
+            weight = network.trainable_params()[0]
+            weight.set_data(Tensor(np.nextafter(weight.asnumpy(), np.float32(1))))
+        check_equal_weights(network, cluster, epoch=2)
     values = np.concatenate([p.asnumpy().ravel() for p in step.weights().values()])
-    return {"rank": cluster.rank, "size": cluster.size, "values": values[::17].tolist()}
+    return {
+        "rank": cluster.rank,
+        "size": cluster.size,
+        "values": values[::17].tolist(),
+        "totals": step.totals.take(),
+        "scale": float(step.scale.value.asnumpy()),
+    }
 
 
 if __name__ == "__main__":

@@ -43,6 +43,22 @@ def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, kind):
     assert np.abs(alone).max() > 1e-3
 
 
+def test_an_overflow_on_one_rank_skips_the_update_on_all(workplace):
+    """Also where the sums stay finite, as on devices that saturate."""
+    outcome = workplace.run("tests/helpers/ranks.py", "overflow", launcher=mpirun(2))
+    assert outcome.code == 0, outcome.err
+    first, second = results(outcome.out)
+    assert first["values"] == second["values"] and not np.any(first["values"])
+    assert first["totals"] == second["totals"] == [0.0, 0, 3]
+    assert first["scale"] == second["scale"] == 8
+
+
+def test_one_bit_of_a_weight_that_differs_ends_the_run(workplace):
+    outcome = workplace.run("tests/helpers/ranks.py", "drifted", launcher=mpirun(2))
+    assert outcome.code == 5
+    assert "rank 1: weights differ from the other ranks' after epoch 2" in outcome.err
+
+
 def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measured):
     """Weights and moving statistics of an HRNet after three steps; without sync_bn they differ."""
     alone, first, second = on_one_and_two_ranks(workplace, "synced")
