@@ -50,7 +50,10 @@ RECIPE_JOBS = {
         tuple(SECTIONS),
     ),
     "validate": RecipeJob(
-        "mindcv_hrnet.jobs.validate", "validate", "Measure a checkpoint on the validation split.", LOOKS
+        "mindcv_hrnet.jobs.validate",
+        "validate",
+        "Measure a checkpoint on the validation split.",
+        (*LOOKS, "validation"),
     ),
     "export": RecipeJob(
         "mindcv_hrnet.jobs.export",
@@ -184,6 +187,9 @@ def with_absolute_paths(config: Config) -> Config:
         ckpt_path=absolute(config.model.ckpt_path),
         ckpt_save_dir=absolute(config.train.ckpt_save_dir),
         file_name=absolute(config.export.file_name),
+        predictions=absolute(config.validation.predictions),
+        class_map=absolute(config.validation.class_map),
+        real_labels=absolute(config.validation.real_labels),
     )
 
 

@@ -249,9 +249,13 @@ class EvalLoader(_Loader[EvalBatch]):
         n = self._shape[0]
         return EvalBatch(np.zeros(self._shape, np.uint8), np.zeros(n, np.int32), np.zeros(n, bool))
 
+    def samples(self, step: int) -> np.ndarray:
+        """(N,) int64: which samples of the source a batch holds."""
+        places, _ = self.sampler.batch(step)
+        return self._order[places]
+
     def _start(self, position: int) -> Started[EvalBatch]:
-        places, valid = self.sampler.batch(position)
-        samples = self._order[places]
+        samples, (_, valid) = self.samples(position), self.sampler.batch(position)
         batch = self.example()
         batch.labels[:], batch.valid[:] = self.source.labels[samples], valid
         rows = chunks(len(valid), self._ahead.workers)

@@ -7,12 +7,14 @@ from mindspore import Tensor, nn
 
 from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.engine.metrics import BatchCounts
+from mindcv_hrnet.engine.predictions import Collector
 from mindcv_hrnet.engine.preprocess import Normalize
 from mindcv_hrnet.recipe.keys import AugmentationConfig
 from mindcv_hrnet.runtime.compiled import CompileCache
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.progress import Speed, progress_bar
 
+FAR = 1e30  # what a class that is no choice is below the others
 TOP5_NEEDS = 6  # with five classes or fewer every answer is among the first five
 
 
@@ -45,17 +47,28 @@ class Evaluation:
 
 
 class EvalStep(nn.Cell):
-    """(images, labels, valid) as the loader yields them -> (3,): correct top-1, correct top-5, summed loss."""
+    """(images, labels, valid) of the loader -> (3,): correct top-1, correct top-5, summed loss; and (N, K) logits.
 
-    def __init__(self, network: nn.Cell, preprocess: nn.Cell):
+    `among`: the classes to choose from; None: all.
+    """
+
+    def __init__(self, network: nn.Cell, preprocess: nn.Cell, among: np.ndarray | None = None, num_classes: int = 0):
         super().__init__(auto_prefix=False)
         self.preprocess = preprocess
         self.network = network
         self.counts = BatchCounts()
+        self.restricted = among is not None
+        if among is not None:
+            penalty = np.full(num_classes, -FAR, np.float32)
+            penalty[among] = 0
+            self.penalty = Tensor(penalty)
 
-    def construct(self, images: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-        """(N, C, S, S) uint8, (N,) int32, (N,) float32 -> (3,) float32."""
-        return self.counts(self.network(self.preprocess(images)), labels, valid)
+    def construct(self, images: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, S, S) uint8, (N,) int32, (N,) float32 -> (3,) float32, (N, K) float32."""
+        logits = self.network(self.preprocess(images))
+        if self.restricted:
+            logits = logits + self.penalty
+        return self.counts(logits, labels, valid), logits
 
 
 class Evaluator:
@@ -68,21 +81,30 @@ class Evaluator:
         augmentation: AugmentationConfig,
         cluster: Cluster,
         graphs: CompileCache,
+        *,
+        present_classes: bool = False,
     ):
         self.network, self.loader, self.cluster, self.graphs = network, loader, cluster, graphs
-        self.step = EvalStep(network, Normalize(augmentation.mean, augmentation.std))
+        among = np.unique(loader.source.labels) if present_classes else None
+        normalize = Normalize(augmentation.mean, augmentation.std)
+        self.step = EvalStep(network, normalize, among, len(loader.source.class_names))
 
-    def __call__(self) -> Evaluation:
-        """One pass over the split, the same result on every rank. Raises DataError for an image that cannot be read."""
+    def __call__(self, collector: Collector | None = None) -> Evaluation:
+        """One pass over the split, the same result on every rank. Raises DataError for an image that cannot be read.
+
+        `collector` is given the answers for this rank's images.
+        """
         was_training = self.network.training
         self.step.set_train(False)
         total = np.zeros(5)
         speed = Speed()
         with progress_bar(self.loader.steps, "validate", self.cluster) as bar:
-            for images, labels, valid in self.loader:
+            for step, (images, labels, valid) in enumerate(self.loader):
                 with self.graphs.compiling(f"graph to evaluate {images.shape}"):
-                    counts = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32))).asnumpy()
-                total[:4] += (*counts, valid.sum())
+                    counts, logits = self.step(Tensor(images), Tensor(labels), Tensor(valid.astype(np.float32)))
+                total[:4] += (*counts.asnumpy(), valid.sum())
+                if collector:
+                    collector.add(self.loader.samples(step)[valid], logits.asnumpy()[valid])
                 speed.count(int(valid.sum()))
                 bar.update()
         self.network.set_train(was_training)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mindcv_hrnet.data.sources.dataset_download import download_dataset
 from mindcv_hrnet.data.sources.split import Source, class_names_of, open_split
 from mindcv_hrnet.engine.classes import open_numbered
+from mindcv_hrnet.engine.label_files import folders_by_class
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
 
@@ -31,10 +32,16 @@ def open_data(config: Config, class_names: Sequence[str] = ()) -> tuple[Config, 
     return config.override(num_classes=found), source, validation
 
 
-def open_validation(config: Config, class_names: Sequence[str] = (), owner: str = "") -> Source:
-    """The validation split, numbered by the names that the weights at `owner` know, else by the training split's."""
+def open_validation(config: Config, class_names: Sequence[str] = (), owner: str = "", num_classes: int = 0) -> Source:
+    """The validation split, numbered by the names that the weights at `owner` know, else by the training split's.
+
+    A `class_map` says which folder is which of the weights' `num_classes` classes.
+    """
     data = config.data
     download_dataset(data)
+    if config.validation.class_map:
+        folders = folders_by_class(config.validation.class_map, class_names, num_classes)
+        return open_split(data.data_dir, data.val_split, folders, data.dataset)
     if class_names:
         return open_numbered(data, data.val_split, class_names, owner)
     names = class_names_of(data.data_dir, data.train_split, data.dataset)

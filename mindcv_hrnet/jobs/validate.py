@@ -2,12 +2,16 @@
 
 import logging
 from contextlib import closing
+from pathlib import Path
 
 from mindcv_hrnet.data.loader import EvalLoader
+from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.engine.evaluate import Evaluation, Evaluator
 from mindcv_hrnet.engine.graphs import graph_cache
+from mindcv_hrnet.engine.label_files import class_table, real_score
 from mindcv_hrnet.engine.load import load_network
 from mindcv_hrnet.engine.open_data import open_validation
+from mindcv_hrnet.engine.predictions import Collector, Predictions
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
@@ -21,7 +25,7 @@ def validate(config: Config) -> Evaluation:
     cluster = start(config.system)
     network, path, arrays, names = load_network(config)
     num_classes = count_classes(arrays, path)
-    source = open_validation(config, names, path)
+    source = open_validation(config, names, path, num_classes)
     if len(source.class_names) != num_classes:
         raise DataError(
             f"{source.root}: has {len(source.class_names)} classes, {path} has {num_classes}; "
@@ -41,7 +45,31 @@ def validate(config: Config) -> Evaluation:
         closing(loader),
         graph_cache(config.override(num_classes=num_classes), cluster, "validate") as graphs,
     ):
-        result = Evaluator(network, loader, config.augmentation, cluster, graphs)()
+        present = config.validation.present_classes
+        evaluator = Evaluator(network, loader, config.augmentation, cluster, graphs, present_classes=present)
+        collector = Collector(source.labels, num_classes) if _wants_predictions(config) else None
+        result = evaluator(collector)
+    predictions = collector.gather(cluster) if collector else None
     if cluster.is_main:
         print(result, flush=True)
+        if predictions:
+            _show(config, predictions, source)
     return result
+
+
+def _wants_predictions(config: Config) -> bool:
+    validation = config.validation
+    return bool(validation.predictions or validation.per_class or validation.real_labels)
+
+
+def _show(config: Config, predictions: Predictions, source: Source) -> None:
+    """What the recipe asks for beside the scores."""
+    validation = config.validation
+    if validation.real_labels:
+        score = real_score(validation.real_labels, predictions, source)
+        print(f"ReaL top-1 {score.top1:.2f} % of {score.images} images", flush=True)
+    if validation.per_class:
+        print("\n".join(class_table(predictions, source.class_names)), flush=True)
+    if validation.predictions:
+        predictions.write(Path(validation.predictions), source)
+        logger.info("predictions: %s", validation.predictions)

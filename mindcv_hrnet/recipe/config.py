@@ -22,6 +22,7 @@ from mindcv_hrnet.recipe.keys import (
     SchedulerConfig,
     SystemConfig,
     TrainConfig,
+    ValidationConfig,
 )
 from mindcv_hrnet.recipe.migrate import meant_by, old_names, translate
 from mindcv_hrnet.recipe.rules import contradiction
@@ -42,6 +43,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
     def values(self) -> dict[str, Any]:

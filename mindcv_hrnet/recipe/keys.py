@@ -212,6 +212,21 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class ValidationConfig:
+    """What the command validate adds to its line of scores."""
+
+    predictions: str = option("", "CSV file to write: the five likeliest classes of every image; empty: none")
+    per_class: bool = option(False, "print the accuracy of each class, lowest first")
+    class_map: str = option(
+        "", "JSON file {folder: class name or number} for a split whose folders have other names; empty: none"
+    )
+    present_classes: bool = option(
+        False, "choose among the classes that the split has, as ImageNet-A and -R are measured"
+    )
+    real_labels: str = option("", "JSON file of ImageNet-ReaL (real.json), for one more score; empty: none")
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """The deployment file."""
 

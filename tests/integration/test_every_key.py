@@ -149,6 +149,12 @@ CASES = {
     "loss_scale_type": Case(see.steps, "dynamic", ENDLESS),
     "loss_scale": Case(see.steps, 1e30, {"amp_level": "O1", "drop_overflow_update": True}),
     "drop_overflow_update": Case(see.steps, True, ENDLESS),
+    # validation
+    "predictions": Case(see.validation_and_more, "answers.csv", {"ckpt_path": STARTED}),
+    "per_class": Case(see.validation_and_more, True, {"ckpt_path": STARTED}),
+    "class_map": Case(see.validation, "{place}/map.json", {"ckpt_path": STARTED}),
+    "present_classes": Case(see.validation, True, {"ckpt_path": STARTED, "val_split": "one"}),
+    "real_labels": Case(see.validation_and_more, "{place}/real.json", {"ckpt_path": STARTED}),
     # export
     "file_format": Case(see.exported, "ONNX"),
     "file_name": Case(see.exported, "other"),
@@ -175,7 +181,7 @@ def write_images(folder, seed, count):
         (folder / name).mkdir(parents=True)
         for number in range(count):
             pixels = generator.integers(0, 256, (48, 60, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+            Image.fromarray(pixels).save(folder / name / f"{number + 1:08d}.png")
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +195,10 @@ def observe(tmp_path_factory):
     folders = {"data/train": 3, "data/val": 2, "data/more": 2, "other/train": 3}
     for seed, (folder, count) in enumerate(folders.items()):
         write_images(place / folder, seed, count)
+    (place / "data/one").mkdir()
+    (place / "data/one/bee").symlink_to(place / "data/val/bee")
+    (place / "map.json").write_text('{"ant": "bee", "bee": "ant", "cat": 2}')
+    (place / "real.json").write_text("[[0, 1], [2], [1]]")
     write_mnist(place / "data")
     write_mnist(place / "authors", suffix=".gz")
 

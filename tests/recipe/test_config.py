@@ -19,6 +19,11 @@ OPTIONS = {item.name: item for section in SECTIONS.values() for item in fields(s
 KINDS = {name: kind for section in SECTIONS.values() for name, kind in annotations(section).items()}
 
 EXTRA_KEYS = {
+    "predictions",
+    "per_class",
+    "class_map",
+    "present_classes",
+    "real_labels",
     "class_names_override",
     "compile_cache",
     "file_format",
