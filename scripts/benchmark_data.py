@@ -216,8 +216,13 @@ def refusal(o: argparse.Namespace) -> str:
     for name in ("workers", "batch_size", "rounds", "seconds"):
         if getattr(o, name) <= 0:
             return f"--{name.replace('_', '-')}: {getattr(o, name)} is not above 0"
-    for loader in loaders_of(o):
-        python, packages = pythons_of(o)[loader], PACKAGES[loader]
+    return missing_from(pythons_of(o), loaders_of(o))
+
+
+def missing_from(pythons: dict[str, str], loaders: list[str]) -> str:
+    """Which environment lacks the packages of its loader, in one line; "" if none."""
+    for loader in loaders:
+        python, packages = pythons[loader], PACKAGES[loader]
         look = f"import importlib.util as u; print(*(p for p in {packages} if u.find_spec(p) is None))"
         try:
             done = subprocess.run([python, "-c", look], capture_output=True, text=True)

@@ -1,0 +1,88 @@
+"""scripts/benchmark.py: what it refuses, what it reads off a process, and how rounds become a table."""
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+
+import pytest
+from repository import SCRIPTS
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("benchmark")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--peers tim", "--peers: unknown 'tim'; choices: mindcv, timm"),
+        ("--rounds 0", "--rounds: 0 is not above 0"),
+        ("--images 15", "--images: 15 are not two batches of 8"),
+        ("--peers timm --timm-python /no/python", "--timm-python: /no/python: No such file or directory"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(benchmark, monkeypatch, words, message):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
+    monkeypatch.setattr(benchmark, "compare", lambda options: pytest.fail("measured"))
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main()
+    assert ended.value.code == f"error: {message}"
+
+
+# A training command of three steps: busy before the first, half a second for each of the others
+TRAINING = """
+import time
+block = bytearray(200_000_000)
+while time.process_time() < 0.4: pass
+for step in (1, 2, 3):
+    print(f"epoch 1/1  step {step}/3  loss 2.0", flush=True)
+    time.sleep(0.5)
+print("epoch 1/1  train loss 2.0  saved x.ckpt", flush=True)
+open(PATH, "wb").write(b"0" * 3_000_000)
+"""
+
+
+def test_a_training_command_is_read_by_its_lines(benchmark, monkeypatch, tmp_path):
+    def command(who, out, data, options):
+        return [sys.executable, "-c", TRAINING.replace("PATH", repr(str(out / "x.ckpt")))]
+
+    monkeypatch.setattr(benchmark, "train_command", command)
+    found = benchmark.measure_training("ours", tmp_path, tmp_path, Namespace())
+    assert 0.35 <= found["start_cpu_s"] <= found["start_s"]
+    assert found["step_s"] >= 0.5 and found["step_cpu_s"] < 0.3
+    assert found["save_s"] >= 0.5 and found["train_s"] >= found["start_s"] + 1.5
+    assert found["checkpoint_mb"] == 3.0 and 200 < found["train_peak_mb"] < 400
+
+
+def test_a_command_that_fails_ends_the_benchmark(benchmark, monkeypatch):
+    with pytest.raises(SystemExit, match="no such model"):
+        benchmark.run([sys.executable, "-c", "raise SystemExit('no such model')"], {})
+
+
+def test_rounds_become_medians_and_ratios(benchmark, monkeypatch, capsys, tmp_path):
+    steps = {"ours": [4.0, 10.0, 6.0], "timm": [2.0, 8.0, 2.0]}
+
+    def measure(who, data, options):
+        return {"step_s": steps[who].pop(0), "forward_4_s": 1.0, "train_peak_mb": 1000.0, "forward_peak_mb": 500.0}
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "missing_from", lambda pythons, packages: "")
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--peers", "timm", "--images", "16", "--out", str(out)])
+    benchmark.main()
+    assert capsys.readouterr().out.splitlines()[:7] == [
+        "| | ours | timm | ours / timm |",
+        "|---|--:|--:|--:|",
+        "| training step, s | 6.00 | 2.00 | 2.00 |",
+        "| evaluation forward, batch 4, s | 1.00 | 1.00 | 1.00 |",
+        "| peak memory of training, MB | 1000 | 1000 | 1.00 |",
+        "| peak memory of it, MB | 500 | 500 | 1.00 |",
+        "",
+    ]
+    written = json.loads(out.read_text())
+    assert written["table"]["step_s"]["timm"] == {"median": 2.0, "ratio": 2.0}
+    assert written["settings"]["rounds"] == 3 and len(written["rounds"]["ours"]) == 3
+    assert {"processor", "cores", "memory_gb", "python", "load_before"} == set(written["machine"])
