@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -82,20 +83,37 @@ def cpu_seconds(process: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+class Peak(threading.Thread):
+    """The most memory that a process has held, in MB. What `wait` reports begins with what its parent held."""
+
+    def __init__(self, process: int):
+        super().__init__(daemon=True)
+        self.process, self.mb, self.ended = process, 0.0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.1):
+            for line in Path(f"/proc/{self.process}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    self.mb = int(line.split()[1]) / 1000
+
+
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     """The lines of a command, how long it took, and the most memory that it held."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         assert process.stdout
+        peak = Peak(process.pid)
         lines = [Line(text, time.perf_counter() - begun, cpu_seconds(process.pid)) for text in process.stdout]
-        _, status, usage = os.wait4(process.pid, 0)
+        peak.ended.set()
+        peak.join()
+        failed = process.wait()
         seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if failed:
             errors.seek(0)
             sys.exit(f"error: {' '.join(command)}\n{errors.read().strip()[-800:]}")
-    return {"lines": lines, "seconds": seconds, "peak_mb": usage.ru_maxrss / 1000}
+    return {"lines": lines, "seconds": seconds, "peak_mb": peak.mb}
 
 
 def environment_of(cache: Path) -> dict[str, str]:
