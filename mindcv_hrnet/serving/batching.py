@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -77,7 +77,8 @@ class MicroBatcher:
             batch = await self._collect()
             started = self.computing_since = time.monotonic()
             try:
-                logits = await loop.run_in_executor(self._thread, _compute, batch)
+                parts = [item.images for item in batch]
+                logits = await loop.run_in_executor(self._thread, compute_together, batch[0].compute, parts)
             except Exception as error:
                 for item in batch:
                     _answer(item, error)
@@ -125,11 +126,10 @@ class MicroBatcher:
         return batch, images >= self.max_batch
 
 
-def _compute(batch: list[_Waiting]) -> list[np.ndarray]:
-    """The logits of each item. Runs in the executor's thread."""
-    images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
-    logits = batch[0].compute(images)
-    return np.split(logits, np.cumsum([len(item.images) for item in batch])[:-1])
+def compute_together(compute: Compute, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The logits of each part, (n, C, H, W) of one C, H, W and type, from one call."""
+    logits = compute(parts[0] if len(parts) == 1 else np.concatenate(parts))
+    return np.split(logits, np.cumsum([len(part) for part in parts])[:-1])
 
 
 def _answer(item: _Waiting, result: np.ndarray | Exception) -> None:

@@ -35,8 +35,10 @@ def connection_class(settings: Settings) -> type[H11Protocol]:
 
         def eof_received(self) -> None:
             cycle = self.cycle
-            if cycle is not None and cycle.more_body and not cycle.response_started:
-                self.send_400_response("the body is shorter than its headers say")
+            if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+                self._refuse(400, "the headers are cut off")
+            elif cycle is not None and cycle.more_body and not cycle.response_started:
+                self._refuse(400, "the body is shorter than its headers say")
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget_timer()

@@ -81,6 +81,8 @@ class Gate:
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         """Read the body, then let the application answer. Raises Refused."""
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise Refused(400, "this server speaks HTTP/1.1 and 1.0")
         check_headers(scope["headers"])
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER):
