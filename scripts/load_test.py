@@ -208,7 +208,7 @@ def measure_memory(path: Path, options: list[str], clients: int, count: int) -> 
         request_of("/classify", encoded_image()),
         request_of("/classify", b"no image"),
     ]
-    sizes = []
+    sizes: list[float] = []
     with server(path, *options) as (port, supervisor):
         for _ in range(11):
             if sizes or asyncio.run(closed_loop(port, requests, clients, 5 * clients)).statuses:

@@ -1,5 +1,6 @@
 """MINDIR files that carry their own labels and preprocessing, in the file's `user_info`."""
 
+import functools
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from mindspore import Tensor, nn
 
 from mindcv_hrnet.deploy.container import MINDIR, read_container
 from mindcv_hrnet.deploy.metadata import KEY, Metadata
-from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.errors import CheckpointError, ConfigError
 from mindcv_hrnet.runtime.files import muted_logging, reason_of
 
 
@@ -54,7 +55,7 @@ def load_mindir(path: Path, *, threads: int | None = None) -> nn.Cell:
     if kind != MINDIR:
         raise CheckpointError(f"{path}: holds {kind}, not MINDIR; load it with load_model")
     if threads:
-        ms.runtime.dispatch_threads_num(threads)
+        _limit_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         # MindSpore insists on the suffix
         link = Path(folder) / "model.mindir"
@@ -68,3 +69,12 @@ def load_mindir(path: Path, *, threads: int | None = None) -> nn.Cell:
         # without it each new batch size compiles anew
         graph.set_inputs(input_placeholder(metadata))
     return graph
+
+
+@functools.cache
+def _limit_threads(threads: int) -> None:
+    """MindSpore takes the number once in a process; a second file with the same number is fine."""
+    try:
+        ms.runtime.dispatch_threads_num(threads)
+    except RuntimeError:
+        raise ConfigError(f"threads: {threads} comes too late; MindSpore takes one number in a process") from None

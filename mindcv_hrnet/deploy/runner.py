@@ -110,13 +110,14 @@ def _providers(available: list[str]) -> list[str]:
 class CellModel(Model):
     """A network in MindSpore: a MINDIR file, or one that Python built. Calls wait for each other.
 
-    MindSpore's graphs are not made for several threads at once.
+    MindSpore is not made for several threads at once, not even with a graph each, as when a server loads a new file.
     """
+
+    _lock = threading.Lock()
 
     def __init__(self, cell: Any, metadata: Metadata, format: str) -> None:
         super().__init__(metadata)
         self.cell, self.format = cell, format
-        self._lock = threading.Lock()
 
     def _compute(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
         from mindspore import Tensor

@@ -14,6 +14,7 @@ import numpy as np
 
 from mindcv_hrnet.deploy.runner import Model
 from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.runtime.files import reason_of
 from mindcv_hrnet.serving import logs, metrics
 from mindcv_hrnet.serving.batching import MicroBatcher
 from mindcv_hrnet.serving.limits import Places
@@ -106,9 +107,11 @@ class Service:
         async with self._replacing:
             try:
                 servable = await asyncio.to_thread(_load, self.settings)
-            except UserError as error:
+            except Exception as error:
+                # A defect of the loader must not end the watch, and the model at work is as good as before
                 metrics.REPLACEMENTS.labels("refused").inc()
-                logger.error("model not replaced", extra={"fields": {"reason": str(error)}})
+                fields = {"reason": reason_of(error)}
+                logger.error("model not replaced", exc_info=not isinstance(error, UserError), extra={"fields": fields})
                 return
             before = self.servable.version
             _show_model(self, 0)
