@@ -119,6 +119,23 @@ def test_one_process_under_a_launcher_needs_no_distribute(environment):
     assert connect(device_target="CPU") == Cluster()
 
 
+@pytest.mark.parametrize("device", ["Ascend", "GPU"])
+def test_ranks_of_mpirun_meet_by_the_frameworks_own_call_on_an_accelerator(environment, monkeypatch, device):
+    """It takes HCCL or NCCL by the device, and the device's number from mpirun's local rank."""
+    import mindspore as ms
+
+    environment(MPIRUN)
+    calls = []
+    monkeypatch.setattr("mindcv_hrnet.runtime.distributed.choose_device", lambda target, ranks: device)
+    for name in ("set_device", "set_auto_parallel_context"):
+        monkeypatch.setattr(ms, name, lambda *args, name=name, **kwargs: calls.append((name, *args)))
+    monkeypatch.setattr(ms.communication, "init", lambda *args: calls.append(("init", *args)))
+    monkeypatch.setattr(ms.communication, "get_rank", lambda: 3)
+    monkeypatch.setattr(ms.communication, "get_group_size", lambda: 8)
+    assert connect(mode=1) == Cluster(rank=3, size=8, device=device, launcher="mpirun")
+    assert calls == [("set_device", device), ("init",), ("set_auto_parallel_context",)]
+
+
 def test_rank_table_is_refused_on_cpu(environment):
     environment(RANK_TABLE)
     with pytest.raises(ConfigError) as error:
