@@ -6,11 +6,12 @@
 #   node1 slots=8
 #   node2 slots=8
 # Each machine has this checkout at the same path, the same environment, and lets the first one in over ssh without a
-# password. CANN's environment must be set in the shell that runs this (set_env.sh): it is passed on. --dry-run prints.
+# password. CANN's environment must be set in the shell that runs this (set_env.sh): it is passed on. --dry-run prints;
+# MPIRUN_OPTIONS adds options of your mpirun, such as --allow-run-as-root.
 set -euo pipefail
 dry=""
 if [ "${1:-}" = --dry-run ]; then dry=echo && shift; fi
-[ $# -ge 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10p' "$0" >&2; exit 2; }
 hosts=$1 && shift
 [ -r "$hosts" ] || { echo "error: $hosts: no such file; it names the machines, one a line: HOST slots=8" >&2; exit 2; }
 

@@ -1,5 +1,6 @@
 """`fit` where the device waits for a queue whose thread has failed: sink mode, without a device."""
 
+import logging
 import threading
 from types import SimpleNamespace
 
@@ -8,10 +9,13 @@ import pytest
 
 from mindcv_hrnet.data.loader import TrainLoader
 from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.jobs import train as training
+from mindcv_hrnet.recipe.config import parse_config
 from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 from mindcv_hrnet.runtime.deadline import Deadline
+from mindcv_hrnet.runtime.distributed import Cluster
 
 SHAPE = SimpleNamespace(epochs=1, first_epoch=0)
 
@@ -77,3 +81,17 @@ def test_an_error_that_reaches_the_main_thread_is_raised_as_itself(damaged_loade
     with pytest.raises(DataError, match="training images cannot be used"):
         training.fit(None, damaged_loader, [], SHAPE, sink_mode(True))
     assert not threading.Event().wait(0.5) and codes == []
+
+
+@pytest.mark.parametrize(("target", "warnings"), [("auto", 1), ("CPU", 0)])
+def test_a_recipe_that_ends_on_the_cpu_by_default_says_so_loudly(damaged_loader, caplog, target, warnings):
+    """The standalone command of an Ascend recipe runs on any machine; on a CPU nobody should wait for its end."""
+    config = parse_config(["--device_target", target])
+    shape = RunShape(epochs=1, steps_per_epoch=1, global_batch_size=4)
+    with caplog.at_level(logging.INFO, "mindcv_hrnet"):
+        training._announce(config, damaged_loader.source, None, shape, ms.nn.Dense(2, 2), Cluster())
+    loud = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(loud) == warnings
+    assert all(
+        "so this trains on the CPU" in line and "--device_target CPU says that it is meant" in line for line in loud
+    )
