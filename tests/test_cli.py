@@ -124,13 +124,15 @@ def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
         for name in "ab":
             (tmp_path / "data" / split / name).mkdir(parents=True)
             Image.new("RGB", (40, 40)).save(tmp_path / "data" / split / name / "0.png")
-    entry = {"file": "hrnet_w18_small-1.ckpt", "epoch": 1, "step": 1, "top1": None}
+    whose = {"epoch": 1, "step": 1, "size": 1, "sha256": "0" * 64}
+    state = {"file": "hrnet_w18_small-state-1.ckpt", "seconds": 1.0, "validation_due": False, "ranks": 1, **whose}
+    state |= {"global_batch_size": 1, "steps_per_epoch": 1, "training_images": 2, "validation_images": 2}
     manifest = {
         "model": "hrnet_w18_small",
         "class_names": ["a", "b"],
-        "checkpoints": [entry],
+        "checkpoints": [{"file": "hrnet_w18_small-1.ckpt", "top1": None, **whose}],
         "best": None,
-        "state": "hrnet_w18_small-state.ckpt",
+        "states": [state],
     }
     (tmp_path / "run").mkdir()
     write_json(tmp_path / "run/manifest.json", manifest)
@@ -138,8 +140,8 @@ def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
     code, _, err = command("train", "-c", RECIPE, *argv)
     assert code == 5
     assert err == (
-        f"error: {tmp_path}/run: holds a run already (1 checkpoints); choose another --ckpt_save_dir, "
-        f"or continue it with --resume_opt True --ckpt_path {tmp_path}/run\n"
+        f"error: {tmp_path}/run: holds a run already (1 checkpoint); choose another --ckpt_save_dir, "
+        "or continue it with --resume_opt True\n"
     )
 
 

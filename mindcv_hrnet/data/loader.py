@@ -133,7 +133,11 @@ class TrainLoader(_Loader[TrainBatch]):
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[TrainBatch]:
         """The batches of an epoch from `start_step` on; the next epoch's first ones are prepared meanwhile."""
         first = epoch * self.steps_per_epoch
-        return self._take(range(first + start_step, first + self.steps_per_epoch))
+        return self.steps(first + start_step, self.steps_per_epoch - start_step)
+
+    def steps(self, first: int, count: int) -> Iterator[TrainBatch]:
+        """The batches of `count` steps of a run, across the borders of epochs."""
+        return self._take(range(first, first + count))
 
     def entries(self, epoch: int, step: int) -> np.ndarray:
         """(N,) int64: what the sampler chose for a batch; `entry % len(source)` is the sample."""

@@ -9,17 +9,20 @@ from mindcv_hrnet.data.loader import EvalBatch, EvalLoader, TrainBatch, TrainLoa
 
 
 class _Passes:
-    """What GeneratorDataset iterates: each pass over it is the next epoch, or the whole of an evaluation again."""
+    """What GeneratorDataset iterates: each pass goes on where the last one ended, or is the whole evaluation again."""
 
     def __init__(
-        self, loader: TrainLoader | EvalLoader, epoch: int, step: int, failed: Callable[[Exception], None] | None
+        self,
+        loader: TrainLoader | EvalLoader,
+        first_step: int,
+        steps: int,
+        failed: Callable[[Exception], None] | None,
     ) -> None:
-        self._loader, self._epoch, self._step, self._failed = loader, epoch, step, failed
+        self._loader, self._next, self._steps, self._failed = loader, first_step, steps, failed
         self.probing = False
 
     def __len__(self) -> int:
-        steps = self._loader.steps if isinstance(self._loader, EvalLoader) else self._loader.steps_per_epoch
-        return steps - self._step
+        return self._steps
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         try:
@@ -35,25 +38,26 @@ class _Passes:
         elif isinstance(self._loader, EvalLoader):
             yield from self._loader
         else:
-            # MindSpore asks for an iterator without always using it: an epoch counts from its first batch on
-            epoch, self._epoch = self._epoch, self._epoch + 1
-            yield from self._loader.batches(epoch, self._step)
+            # MindSpore asks for an iterator without always using it: a pass counts from its first batch on
+            first, self._next = self._next, self._next + self._steps
+            yield from self._loader.steps(first, self._steps)
 
 
 def as_dataset(
     loader: TrainLoader | EvalLoader,
-    start_epoch: int = 0,
-    start_step: int = 0,
+    first_step: int = 0,
+    steps: int | None = None,
     failed: Callable[[Exception], None] | None = None,
 ) -> GeneratorDataset:
     """A GeneratorDataset over a loader, with the columns of its batches.
 
-    Its first pass is `start_epoch`, each further pass the next epoch; every pass begins at `start_step`, because
-    MindSpore wants passes of one length (so give the rest of a broken-off epoch a dataset of its own). Exceptions come
-    out of MindSpore as RuntimeError with a long text; `loader.error` has the original. `failed` is told of an
-    exception the moment it happens, on the thread that iterates: in sink mode the main thread may not hear of it.
+    Of a training loader its first pass begins at `first_step` of the run and has `steps` (an epoch's when None), across
+    the borders of epochs; each further pass goes on where the last one ended. Exceptions come out of MindSpore as
+    RuntimeError with a long text; `loader.error` has the original. `failed` is told of an exception the moment it
+    happens, on the thread that iterates: in sink mode the main thread may not hear of it.
     """
-    passes = _Passes(loader, start_epoch, start_step, failed)
+    in_all = loader.steps if isinstance(loader, EvalLoader) else loader.steps_per_epoch
+    passes = _Passes(loader, first_step, in_all if steps is None else steps, failed)
     columns = list(TrainBatch._fields if isinstance(loader, TrainLoader) else EvalBatch._fields)
     dataset = GeneratorDataset(passes, columns, shuffle=False, num_parallel_workers=1, python_multiprocessing=False)
     # Sink mode asks for shapes and types by starting passes of its own; answered here once, from an empty batch,

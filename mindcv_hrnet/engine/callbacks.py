@@ -1,4 +1,7 @@
-"""What MindSpore calls during training: after a step the log and the guard, after an epoch one visible sequence."""
+"""What MindSpore calls after a step of training: the log, the guard, and at an epoch's end one visible sequence.
+
+MindSpore is given all steps of a process as one pass, so that it may begin anywhere; epochs are counted here.
+"""
 
 import logging
 import math
@@ -12,7 +15,9 @@ from mindspore.train import Callback
 
 from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow
 from mindcv_hrnet.engine.evaluate import Evaluation
+from mindcv_hrnet.engine.manifest import State
 from mindcv_hrnet.engine.run_shape import RunShape
+from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -24,23 +29,29 @@ logger = logging.getLogger(__name__)
 class StepLog(Callback):
     """Loss, rate, images/s and time left: a line every `interval` steps and at an epoch's end, a bar on a terminal.
 
-    In sink mode MindSpore calls back once per epoch instead of once per step. Where more steps follow in the epoch, the
-    clocks start after the first one, which pays for the compilation.
+    In sink mode MindSpore calls back once per piece of an epoch instead of once per step. Where more steps follow in
+    the epoch, the clocks start after the first one, which pays for the compilation. `seconds_before`: what an earlier
+    process has spent on the epoch that this one goes on with.
     """
 
-    def __init__(self, shape: RunShape, rates: np.ndarray, interval: int, cluster: Cluster):
+    def __init__(
+        self, shape: RunShape, rates: np.ndarray, interval: int, cluster: Cluster, seconds_before: float = 0.0
+    ):
         super().__init__()
         self.shape, self.rates, self.interval, self.cluster = shape, rates, interval, cluster
         self.step = self.first_timed = shape.first_step
+        self.seconds_before = seconds_before
         self.compiled = False
 
     def on_train_begin(self, run_context: Any) -> None:
         """Start the clock of the compilation."""
         self.begun = time.perf_counter()
+        self.begin_epoch()
 
-    def on_train_epoch_begin(self, run_context: Any) -> None:
+    def begin_epoch(self) -> None:
         """Put up a new bar and start the epoch's clocks."""
-        self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster)
+        done = self.step % self.shape.steps_per_epoch
+        self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster, done)
         self._start_clocks()
 
     def _start_clocks(self) -> None:
@@ -55,7 +66,9 @@ class StepLog(Callback):
         in_epoch, epoch_ends = self.shape.step_in_epoch(step), self.shape.ends_epoch(step)
         if not self.compiled:
             seconds = time.perf_counter() - self.begun
-            logger.info("first %s, compilation included: %.1f s", "step" if in_epoch == 1 else "epoch", seconds)
+            steps = step - self.first_timed
+            what = "step" if steps == 1 else f"{steps} steps"
+            logger.info("first %s, compilation included: %.1f s", what, seconds)
             self.compiled = True
             if not epoch_ends:
                 self.begun, self.first_timed = time.perf_counter(), step
@@ -84,13 +97,20 @@ class StepLog(Callback):
         self.bar.close()
         seconds = time.perf_counter() - self.epoch_start
         images = (self.step - self.step_at_epoch_start) * self.shape.global_batch_size
-        return EpochRow(
+        row = EpochRow(
             epoch=self.shape.epoch_of(self.step),
             step=self.step,
             learning_rate=self.rate,
-            seconds=seconds,
+            seconds=self.seconds_before + seconds,
             images_per_second=images / seconds,
         )
+        self.seconds_before = 0.0
+        return row
+
+    @property
+    def seconds(self) -> float:
+        """What the epoch has taken so far, without the step that compiled."""
+        return self.seconds_before + time.perf_counter() - self.epoch_start
 
 
 class LossGuard(Callback):
@@ -109,7 +129,7 @@ class LossGuard(Callback):
 
 
 class EpochEnd(Callback):
-    """What follows the last step of an epoch, in this order: measure, equalise, validate, write, save."""
+    """What follows the last step of an epoch, in this order: measure, agree, save, validate, write the score."""
 
     def __init__(
         self,
@@ -117,33 +137,44 @@ class EpochEnd(Callback):
         step_log: StepLog,
         loss: EpochLoss,
         agree: Callable[[int], None],
+        saving: Saving,
         *,
         evaluate: Callable[[], Evaluation] | None = None,
         val_interval: int = 1,
-        write: Callable[[EpochRow], None] | None = None,
-        save: Callable[[EpochRow], None] | None = None,
         save_interval: int = 1,
     ):
         super().__init__()
         self.shape, self.step_log, self.loss, self.agree = shape, step_log, loss, agree
+        self.saving, self.save_interval = saving, save_interval
         self.evaluate, self.val_interval = evaluate, val_interval
-        self.write, self.save, self.save_interval = write, save, save_interval
 
-    def on_train_epoch_end(self, run_context: Any) -> None:
-        """The sequence above, for the epoch that has just ended."""
+    def on_train_step_end(self, run_context: Any) -> None:
+        """The sequence above, where an epoch has just ended."""
+        if not self.shape.ends_epoch(step_of(run_context, self.shape)):
+            return
         row = self.step_log.close_epoch()
         totals = self.loss.take(row.epoch)
         row = replace(row, train_loss=totals.loss, skipped_updates=totals.skipped)
         check_loss(row.train_loss, row.step, overflowed=totals.updates == 0)
         self.agree(row.epoch)
-        if self.evaluate and self._is_due(row.epoch, self.val_interval):
-            result = self.evaluate()
-            row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)
-            logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
-        if self.write:
-            self.write(row)
-        if self.save and self._is_due(row.epoch, self.save_interval):
-            self.save(row)
+        validates = self.evaluate is not None and self._is_due(row.epoch, self.val_interval)
+        self.saving.end_epoch(row, saves=self._is_due(row.epoch, self.save_interval), validation_due=validates)
+        if validates:
+            self.validate(row)
+        if row.step < self.shape.steps:
+            self.step_log.begin_epoch()
+
+    def validate(self, row: EpochRow) -> None:
+        """Measure the epoch of `row`, and write down what came out."""
+        assert self.evaluate is not None
+        result = self.evaluate()
+        logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
+        self.saving.score(replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss))
+
+    def validate_late(self, state: State) -> None:
+        """What an earlier process did not come to, of the epoch that ended with `state`."""
+        if self.evaluate:
+            self.validate(self.saving.row_of(state.epoch, state.step))
 
     def _is_due(self, epoch: int, interval: int) -> bool:
         return epoch % interval == 0 or epoch == self.shape.epochs

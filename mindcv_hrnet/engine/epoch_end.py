@@ -3,16 +3,16 @@
 import csv
 import logging
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
-from mindcv_hrnet.runtime.files import write_text
+from mindcv_hrnet.runtime.files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -62,21 +62,38 @@ class EpochLoss:
 
 
 class MetricsFile:
-    """metrics.csv: one row per epoch; a resumed run keeps the rows of the epochs before it."""
+    """The rows of metrics.csv, one per epoch; a resumed run keeps those of the epochs before it."""
 
     def __init__(self, path: Path, first_epoch: int):
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.rows: dict[int, dict[str, str]] = {}
         if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= first_epoch]
+            names = {field.name for field in fields(EpochRow)}
+            try:
+                with open(path, newline="", encoding="utf-8") as file:
+                    rows = [{name: row[name] for name in names} for row in csv.DictReader(file)]
+                self.rows = {int(row["epoch"]): row for row in rows if int(row["epoch"]) <= first_epoch}
+            except (OSError, ValueError, KeyError, csv.Error) as error:
+                raise RunError(f"{path}: not the metrics of a run ({reason_of(error)}); remove the file") from None
 
-    def append(self, row: EpochRow) -> None:
-        """Write the file anew, with one more row."""
+    def put(self, row: EpochRow) -> None:
+        """Add a row, or replace that of its epoch."""
+        cells = asdict(row)
+        self.rows[row.epoch] = {name: "" if value is None else _cell(value) for name, value in cells.items()}
+
+    def row(self, epoch: int) -> EpochRow | None:
+        """The row of an epoch, as far as the file's digits go; None where it has none."""
+        if epoch not in self.rows:
+            return None
+        kinds = get_type_hints(EpochRow)
+        cells = {name: cell for name, cell in self.rows[epoch].items() if cell}
+        values: dict[str, Any] = {name: (int if kinds[name] is int else float)(cell) for name, cell in cells.items()}
+        return EpochRow(**values)
+
+    def text(self) -> str:
+        """The whole file."""
         names = [field.name for field in fields(EpochRow)]
-        self.rows.append({name: "" if getattr(row, name) is None else getattr(row, name) for name in names})
-        lines = [",".join(names)] + [",".join(_cell(cells[name]) for name in names) for cells in self.rows]
-        write_text(self.path, "\n".join(lines) + "\n")
+        lines = (",".join(row[name] for name in names) for _, row in sorted(self.rows.items()))
+        return "\n".join([",".join(names), *lines]) + "\n"
 
 
 def _cell(value: Any) -> str:

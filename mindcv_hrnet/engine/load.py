@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import nn
 
 from mindcv_hrnet.engine.classes import names_of_weights
-from mindcv_hrnet.engine.manifest import MANIFEST, Manifest
+from mindcv_hrnet.engine.manifest import MANIFEST, Manifest, check_undamaged
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.models.factory import unused_by
@@ -27,11 +27,14 @@ def weights_of(model: ModelConfig) -> str:
     """Path of the weights that the recipe names, downloaded where they are published ones; "" where it names none.
 
     Of a run folder these are the best validated weights, or the newest ones where no epoch was validated.
+    CheckpointError where the manifest beside them says that they were other bytes once.
     """
     if model.ckpt_path:
         if model.pretrained:
             logger.info("pretrained: not used, ckpt_path %s wins", model.ckpt_path)
-        return weights_of_run(model.ckpt_path) if Path(model.ckpt_path).is_dir() else model.ckpt_path
+        path = weights_of_run(model.ckpt_path) if Path(model.ckpt_path).is_dir() else model.ckpt_path
+        check_undamaged(Path(path))
+        return path
     return str(fetch(model.pretrained_url or published_at(model.model))) if model.pretrained else ""
 
 

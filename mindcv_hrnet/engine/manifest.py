@@ -1,18 +1,25 @@
-"""`manifest.json` of a run folder: which file holds what. Read with suspicion, because files are deleted by it."""
+"""`manifest.json` of a run folder: which file holds what, with sizes and SHA-256.
+
+Read with suspicion, because files are deleted by it.
+"""
 
 import json
 import math
 import os
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.runtime.files import digest_of, reason_of
 
 MANIFEST = "manifest.json"
 MOST_BYTES = 1 << 24  # a hundred thousand checkpoints
 SUFFIX = ".ckpt"
+STATES_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,31 @@ class Checkpoint:
     epoch: int
     step: int
     top1: float | None
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class State:
+    """A training state to go on from, and what the run was like when it was saved."""
+
+    file: str
+    epoch: int
+    """The epoch that `step` belongs to, from 1."""
+    step: int
+    """Steps of the whole run that are done."""
+    seconds: float
+    """Time that this epoch has taken so far."""
+    validation_due: bool
+    """Whether the epoch that ended here is still to be validated."""
+    ranks: int
+    global_batch_size: int
+    steps_per_epoch: int
+    training_images: int
+    validation_images: int
+    size: int
+    sha256: str
 
 
 @dataclass
@@ -33,7 +65,8 @@ class Manifest:
     class_names: list[str]
     checkpoints: list[Checkpoint] = field(default_factory=list)
     best: Checkpoint | None = None
-    state: str = ""
+    states: list[State] = field(default_factory=list)
+    """The newest last."""
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
@@ -48,9 +81,61 @@ class Manifest:
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: not a manifest of a run ({error}); restore or remove the file") from None
 
+    def entries(self) -> Iterator[Checkpoint | State]:
+        """Everything that stands for a file."""
+        yield from self.checkpoints
+        if self.best:
+            yield self.best
+        yield from self.states
+
+    def files(self) -> set[str]:
+        """Names, without folder, of the run's files."""
+        return {entry.file for entry in self.entries()}
+
     def names(self, file: str) -> bool:
         """Whether `file`, a name without folder, is one of the run's."""
-        return file in {self.state, *(each.file for each in (*self.checkpoints, self.best) if each)}
+        return file in self.files()
+
+
+def damage(folder: Path, entry: Checkpoint | State) -> str:
+    """What is wrong with a file that a manifest names, as a clause; empty where it is as it was written."""
+    path = folder / entry.file
+    try:
+        size = path.stat().st_size
+        if size != entry.size:
+            return f"it has {size} bytes, {entry.size} were written"
+        return "" if digest_of(path) == entry.sha256 else "its SHA-256 is not that of what was written"
+    except FileNotFoundError:
+        return "it is missing"
+    except OSError as error:
+        return f"it cannot be read ({reason_of(error)})"
+
+
+def check_undamaged(path: Path) -> None:
+    """Raise CheckpointError where the manifest beside a file names it, and it is not as it was written.
+
+    NAME-best.ckpt may be one epoch ahead of a manifest that a killed process could not write any more.
+    """
+    manifest = Manifest.read(path.parent)
+    named = [entry for entry in manifest.entries() if entry.file == path.name] if manifest else []
+    if not manifest or not named:
+        return
+    wrong = damage(path.parent, named[0])
+    if not wrong or (named[0] is manifest.best and is_of_an_epoch(path, manifest)):
+        return
+    others = [entry.file for entry in manifest.checkpoints if entry.file != path.name]
+    instead = f"use another one, such as {path.parent / others[-1]}" if others else "copy it again"
+    raise CheckpointError(f"{path}: is damaged, {wrong}; {instead}")
+
+
+def is_of_an_epoch(best: Path, manifest: Manifest) -> bool:
+    """Whether the best weights are those of any epoch in the manifest."""
+    return best.is_file() and digest_of(best) in {entry.sha256 for entry in manifest.checkpoints}
+
+
+# --- from JSON -----------------------------------------------------------------------------------------------------
+
+_Entry = TypeVar("_Entry", Checkpoint, State)
 
 
 def _checked(content: Any) -> Manifest:
@@ -61,45 +146,51 @@ def _checked(content: Any) -> Manifest:
     names = _of_kind(content, "class_names", list)
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise ValueError("class_names are not names, each once")
-    entries = _of_kind(content, "checkpoints", list)
-    checkpoints = [_checkpoint(entry, f"checkpoints[{number}]", model) for number, entry in enumerate(entries)]
+    checkpoints = _entries(content, "checkpoints", Checkpoint, model)
     if any(later.epoch <= earlier.epoch for earlier, later in pairwise(checkpoints)):
         raise ValueError("the epochs of its checkpoints do not rise")
+    states = _entries(content, "states", State, model)
+    if any(later.step <= earlier.step for earlier, later in pairwise(states)):
+        raise ValueError("the steps of its states do not rise")
     best = _of_kind(content, "best", dict, type(None))
-    state = _of_kind(content, "state", str)
-    if state:
-        _check_file(state, "state", model)
-    if bool(state) != bool(checkpoints):
-        raise ValueError("it has a state without checkpoints" if state else "it has checkpoints without a state")
-    return Manifest(model, names, checkpoints, None if best is None else _checkpoint(best, "best", model), state)
+    if checkpoints and not states:
+        raise ValueError("it has checkpoints without a state")
+    best = None if best is None else _entry(best, "best", Checkpoint, model)
+    return Manifest(model, names, checkpoints, best, states)
 
 
-def _checkpoint(entry: Any, where: str, model: str) -> Checkpoint:
+def _entries(content: dict[str, Any], key: str, kind: type[_Entry], model: str) -> list[_Entry]:
+    entries = _of_kind(content, key, list)
+    return [_entry(entry, f"{key}[{number}]", kind, model) for number, entry in enumerate(entries)]
+
+
+def _entry(entry: Any, where: str, kind: type[_Entry], model: str) -> _Entry:
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is no mapping")
-    found = Checkpoint(
-        file=_of_kind(entry, "file", str, where=f"{where}."),
-        epoch=_of_kind(entry, "epoch", int, where=f"{where}."),
-        step=_of_kind(entry, "step", int, where=f"{where}."),
-        top1=_of_kind(entry, "top1", int, float, type(None), where=f"{where}."),
-    )
-    _check_file(found.file, f"{where}.file", model)
-    for name, least in (("epoch", 1), ("step", 0)):
-        if not least <= getattr(found, name) < 1 << 53:
-            raise ValueError(f"{where}.{name} is {getattr(found, name)}")
-    if found.top1 is not None and not (math.isfinite(found.top1) and 0 <= found.top1 <= 100):
-        raise ValueError(f"{where}.top1 is {found.top1}, not a percentage")
-    return found
-
-
-def _check_file(name: str, where: str, model: str) -> None:
-    """A file of this run, in this folder: what a manifest names may be read, replaced and deleted."""
+    kinds = {bool: (bool,), int: (int,), str: (str,), float: (int, float)}
+    hints = get_type_hints(kind)
+    values = {
+        item.name: _of_kind(entry, item.name, *kinds.get(hints[item.name], (int, float, type(None))), where=f"{where}.")
+        for item in fields(kind)
+    }
+    name = values["file"]
+    # A file of this run, in this folder: what a manifest names may be read, replaced and deleted
     if (
         name != os.path.basename(name)
         or not name.isprintable()
         or not (name.startswith(f"{model}-") and name.endswith(SUFFIX))
     ):
-        raise ValueError(f"{where} is '{name}', not the name of a file {model}-...{SUFFIX} beside it")
+        raise ValueError(f"{where}.file is '{name}', not the name of a file {model}-...{SUFFIX} beside it")
+    for key, value in values.items():
+        least = 0 if key in ("step", "seconds", "validation_images") else 1
+        if hints[key] in (int, float) and not least <= value < 1 << 53:
+            raise ValueError(f"{where}.{key} is {value}")
+    top1 = values.get("top1")
+    if top1 is not None and not (math.isfinite(top1) and 0 <= top1 <= 100):
+        raise ValueError(f"{where}.top1 is {top1}, not a percentage")
+    if not re.fullmatch("[0-9a-f]{64}", values["sha256"]):
+        raise ValueError(f"{where}.sha256 is no SHA-256")
+    return kind(**values)
 
 
 def _of_kind(content: dict[str, Any], key: str, *kinds: type, where: str = "") -> Any:

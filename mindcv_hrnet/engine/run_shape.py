@@ -1,5 +1,6 @@
 """The sizes of a run, and whether the recipe fits them."""
 
+import math
 from dataclasses import dataclass
 
 from mindcv_hrnet.errors import RunError
@@ -12,8 +13,8 @@ class RunShape:
     epochs: int
     steps_per_epoch: int
     global_batch_size: int
-    first_epoch: int = 0
-    """Epochs that an earlier process has done."""
+    first_step: int = 0
+    """Steps that an earlier process has done."""
 
     @property
     def steps(self) -> int:
@@ -21,9 +22,9 @@ class RunShape:
         return self.epochs * self.steps_per_epoch
 
     @property
-    def first_step(self) -> int:
-        """Steps that an earlier process has done."""
-        return self.first_epoch * self.steps_per_epoch
+    def first_epoch(self) -> int:
+        """Epochs that an earlier process has finished."""
+        return self.first_step // self.steps_per_epoch
 
     def epoch_of(self, step: int) -> int:
         """The epoch, from 1, that a step belongs to."""
@@ -36,6 +37,11 @@ class RunShape:
     def ends_epoch(self, step: int) -> bool:
         """Whether a step is the last one of its epoch."""
         return step % self.steps_per_epoch == 0
+
+    def piece(self, wanted: int) -> int:
+        """Steps that sink mode runs in a row: `wanted` at most, and such that no epoch has a rest."""
+        common = math.gcd(self.steps_per_epoch, self.first_step)
+        return max(size for size in range(1, min(wanted, common) + 1) if common % size == 0)
 
     def check_accumulation(self, accumulation: int) -> None:
         """Raise RunError where an update would need more steps than an epoch has."""

@@ -13,21 +13,24 @@ from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step
 from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
-from mindcv_hrnet.engine.epoch_end import EpochLoss, MetricsFile
+from mindcv_hrnet.engine.epoch_end import EpochLoss
 from mindcv_hrnet.engine.evaluate import Evaluator
 from mindcv_hrnet.engine.graphs import KeepGraph, graph_cache
+from mindcv_hrnet.engine.history import compare_recipes, write_history
 from mindcv_hrnet.engine.open_data import open_data
 from mindcv_hrnet.engine.rank_agreement import Agreement, check_equal_weights
-from mindcv_hrnet.engine.run_folder import Resumed, RunFolder, find_state, restore_state
+from mindcv_hrnet.engine.resume import Images, Resumed, check_sizes, find_run, restore_state
+from mindcv_hrnet.engine.run_folder import LOG, RunFolder
 from mindcv_hrnet.engine.run_shape import RunShape
+from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.engine.schedules import build_schedule, rate_of_steps
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.step import TrainStep
-from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.deadline import Deadline
 from mindcv_hrnet.runtime.devices import usable_cores
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.runtime.run_log import RunLog
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +39,30 @@ def train(config: Config) -> Path:
     """Train the recipe; returns the run folder."""
     build_train_transform(config.augmentation)  # a policy that cannot be parsed fails before the data set is read
     cluster = start(config.system)
-    resumed = find_state(config.model.ckpt_path) if config.train.resume_opt else None
-    config, source, validation = open_data(config, resumed.class_names if resumed else ())
-    folder = RunFolder.of(config, source.class_names) if cluster.is_main else None
     with ExitStack() as stack:
+        log = stack.enter_context(RunLog(cluster.rank))
+        resumed = find_run(config) if config.train.resume_opt else None
+        if resumed:
+            config = config.override(ckpt_path=str(resumed.folder))
+        config, source, validation = open_data(config, resumed.class_names if resumed else ())
+        folder = RunFolder.of(config, source.class_names) if cluster.is_main else None
+        if folder:
+            stack.callback(folder.close)
+        log.open(run_folder(config) / LOG)
+        config, whole, changed = compare_recipes(config, resumed.folder if resumed else None)
         loader, evaluation_loader = _open_loaders(config, source, validation, cluster, stack)
-        shape = _shape_of_run(config, loader, cluster, resumed)
+        images = Images(len(source), len(validation) if validation else 0)
+        shape = _shape_of_run(config, loader, cluster, resumed, images)
         schedule = build_schedule(
             config.scheduler, shape.epochs, shape.steps_per_epoch, config.train.gradient_accumulation_steps
         )
         network, step = build_step(config, schedule, cluster, source.class_names)
         if resumed:
-            restore_state(step, resumed.state)
+            restore_state(step, resumed, cluster)
         check_equal_weights(network, cluster)
         if folder:
-            folder.write_recipe(config)
+            folder.begin(whole, shape.first_step)
+            write_history(folder.folder, shape, ranks=cluster.size, changed=changed)
         _announce(config, source, validation, shape, network, cluster)
         graphs = stack.enter_context(graph_cache(config, cluster, "train", updates=len(schedule)))
         evaluate = (
@@ -59,14 +71,20 @@ def train(config: Config) -> Path:
             else None
         )
         keep_graph = KeepGraph(graphs, stack.enter_context(ExitStack()))
-        callbacks = _callbacks(config, shape, schedule, step, evaluate, folder, cluster)
-        fit(step, loader, [keep_graph, *callbacks], shape, config)
+        saving = Saving(step, shape, cluster, images, folder)
+        stack.callback(saving.close)
+        step_log, guard, epoch_end = _callbacks(config, shape, schedule, step, evaluate, saving, cluster, resumed)
+        if resumed and resumed.entry.validation_due:
+            epoch_end.validate_late(resumed.entry)
+        piece = shape.piece(shape.steps_per_epoch) if sinks(config, cluster) else None
+        fit(step, loader, [keep_graph, step_log, guard, epoch_end], shape, piece)
+        saving.close()
         if loader.damaged:
             logger.warning("%d training files could not be used; other images took their places", loader.damaged)
-    if folder:
-        best = folder.manifest.best
-        score = f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else ""
-        logger.info("done: %s%s", folder.folder, score)
+        if folder:
+            best = folder.manifest.best
+            score = f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else ""
+            logger.info("done: %s%s", folder.folder, score)
     return run_folder(config)
 
 
@@ -99,22 +117,18 @@ def _open_loaders(
     return loader, evaluation_loader
 
 
-def _shape_of_run(config: Config, loader: TrainLoader, cluster: Cluster, resumed: Resumed | None) -> RunShape:
+def _shape_of_run(
+    config: Config, loader: TrainLoader, cluster: Cluster, resumed: Resumed | None, images: Images
+) -> RunShape:
     """The run's sizes. RunError where the recipe does not fit them, or the run that is resumed has others."""
     shape = RunShape(
         epochs=config.train.epoch_size,
         steps_per_epoch=loader.steps_per_epoch,
         global_batch_size=config.data.batch_size * cluster.size,
-        first_epoch=resumed.epoch if resumed else 0,
+        first_step=resumed.entry.step if resumed else 0,
     )
-    if shape.first_epoch >= shape.epochs:
-        raise RunError(f"{config.model.ckpt_path}: has all {shape.first_epoch} epochs; raise --epoch_size to go on")
-    if resumed and resumed.step != shape.first_step:
-        raise RunError(
-            f"{resumed.state}: was saved at step {resumed.step} after epoch {resumed.epoch}, here an epoch has "
-            f"{shape.steps_per_epoch} steps; resume with the same data set and the same global batch size "
-            "(batch_size x ranks)"
-        )
+    if resumed:
+        check_sizes(resumed, shape, images, cluster)
     shape.check_accumulation(config.train.gradient_accumulation_steps)
     return shape
 
@@ -125,43 +139,52 @@ def _callbacks(
     schedule: np.ndarray,
     step: TrainStep,
     evaluate: Evaluator | None,
-    folder: RunFolder | None,
+    saving: Saving,
     cluster: Cluster,
-) -> list[ms.Callback]:
-    """What happens after steps and epochs; the rank without a folder writes nothing."""
+    resumed: Resumed | None,
+) -> tuple[StepLog, LossGuard, EpochEnd]:
+    """What happens after a step, in this order."""
     interval = config.system.log_interval or shape.steps_per_epoch
     rates = rate_of_steps(schedule, config.train.gradient_accumulation_steps)
-    step_log = StepLog(shape, rates, interval, cluster)
+    within = resumed is not None and not shape.ends_epoch(shape.first_step)
+    step_log = StepLog(shape, rates, interval, cluster, resumed.entry.seconds if resumed and within else 0.0)
     epoch_end = EpochEnd(
         shape,
         step_log,
         EpochLoss(step, cluster),
         Agreement(step, cluster).after_epoch,
+        saving,
         evaluate=evaluate,
         val_interval=config.system.val_interval,
-        write=MetricsFile(folder.folder / "metrics.csv", shape.first_epoch).append if folder else None,
-        save=(lambda row: folder.save_epoch(step, row, shape.epochs)) if folder else None,
         save_interval=config.train.ckpt_save_interval,
     )
-    return [step_log, LossGuard(step, shape, cluster, interval), epoch_end]
+    return step_log, LossGuard(step, shape, cluster, interval), epoch_end
 
 
-def fit(step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shape: RunShape, config: Config) -> None:
-    """Run the epochs that are left. An error inside the loader is raised as itself, not as MindSpore wraps it.
+def sinks(config: Config, cluster: Cluster) -> bool:
+    """Whether the device fetches the batches of several steps by itself."""
+    return config.train.dataset_sink_mode and cluster.device != "CPU"
 
-    In sink mode it may never be raised: the device waits for its queue. Then the deadline ends the run.
+
+def fit(
+    step: TrainStep, loader: TrainLoader, callbacks: list[ms.Callback], shape: RunShape, piece: int | None = None
+) -> None:
+    """Run the steps that are left as one pass over them, in sink mode in pieces of `piece` steps.
+
+    An error inside the loader is raised as itself, not as MindSpore wraps it. In sink mode it may never be raised: the
+    device waits for its queue. Then the deadline ends the run.
     """
+    steps = shape.steps - shape.first_step
+    if steps <= 0:
+        return
     deadline = Deadline()
-    failed = deadline.start if config.train.dataset_sink_mode else None
-    dataset = as_dataset(loader, start_epoch=shape.first_epoch, failed=failed)
+    dataset = as_dataset(loader, shape.first_step, steps, deadline.start if piece else None)
+    model = ms.Model(step)
     try:
-        ms.Model(step).train(
-            shape.epochs,
-            dataset,
-            callbacks=callbacks,
-            dataset_sink_mode=config.train.dataset_sink_mode,
-            initial_epoch=shape.first_epoch,
-        )
+        if piece:
+            model.train(steps // piece, dataset, callbacks=callbacks, dataset_sink_mode=True, sink_size=piece)
+        else:
+            model.train(1, dataset, callbacks=callbacks, dataset_sink_mode=False)
     except RuntimeError:
         if loader.error is not None:
             raise loader.error from None
@@ -189,7 +212,9 @@ def _announce(
     devices = f"{cluster.device} x {cluster.size} ({cluster.launcher})"
     mode = ("graph", "PyNative")[config.system.mode]
     batch = f"{shape.global_batch_size}{f' x {accumulated} accumulated' if accumulated > 1 else ''}"
-    epochs = f"epochs {shape.first_epoch + 1} to {shape.epochs} of {shape.steps_per_epoch} steps"
+    within = shape.first_step % shape.steps_per_epoch
+    place = f"{shape.first_epoch + 1} (step {within + 1})" if within else str(shape.first_epoch + 1)
+    epochs = f"epochs {place} to {shape.epochs} of {shape.steps_per_epoch} steps"
     logger.info("%s, %s mode, amp %s, global batch %s, %s", devices, mode, config.model.amp_level, batch, epochs)
     if cluster.device == "CPU" and config.system.device_target == "auto":
         logger.warning(

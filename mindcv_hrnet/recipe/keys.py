@@ -138,7 +138,10 @@ class TrainConfig:
         "latest_k", "which checkpoints stay: the newest, or the best by top-1", choices=("latest_k", "top_k")
     )
     keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1)
-    resume_opt: bool = option(False, "continue the run that wrote ckpt_path, optimizer and all")
+    resume_opt: bool = option(
+        False, "continue the run in ckpt_save_dir, or else the one that wrote ckpt_path, optimizer and all"
+    )
+    resume_override: bool = option(False, "continue it although the recipe has changed")
     ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
     ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
     freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)

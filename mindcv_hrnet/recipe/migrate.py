@@ -13,6 +13,7 @@ RENAMED = {
     "data_url": "data_dir",
     "train_url": "ckpt_save_dir",
     "smooth_factor": "label_smoothing",
+    "resume": "resume_opt",
 }
 # old value of a key: today's
 RENAMED_VALUES = {
@@ -53,7 +54,6 @@ ELSEWHERE = {
     "checkpoint": "ckpt_path",
     "weights": "ckpt_path",
     "initial_checkpoint": "ckpt_path",
-    "resume": "resume_opt",
     "output": "ckpt_save_dir",
     "output_dir": "ckpt_save_dir",
     "arch": "model",

@@ -100,8 +100,8 @@ RULES = (
         lambda r: "ckpt_save_policy top_k ranks by validation, but val_while_train is False; set val_while_train True",
     ),
     Rule(
-        lambda r: r.resume_opt and not r.ckpt_path,
-        lambda r: "resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue",
+        lambda r: r.resume_override and not r.resume_opt,
+        lambda r: "resume_override is True, but resume_opt is False; it is for runs that go on: pass --resume_opt True",
     ),
     Rule(
         lambda r: r.pretrained_url and not r.pretrained,

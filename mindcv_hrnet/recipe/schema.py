@@ -293,5 +293,5 @@ def build_parser(
             f"Keys of {', '.join(others)} are taken as well, so that any recipe fits; train --help lists them."
         )
     for name in hidden:
-        parser.add_argument(f"--{name}", nargs="+", help=argparse.SUPPRESS)
+        parser.add_argument(f"--{name}", nargs="*", help=argparse.SUPPRESS)
     return parser

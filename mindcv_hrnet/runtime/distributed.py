@@ -28,6 +28,8 @@ PATIENCE_S = 3600
 # The same for a collective that a faster rank has begun. Atlas training series round down to multiples of 68 s; HCCL's
 # default is 1836 s, and MindSpore wants it above its own limit of an operator, 900 s
 HCCL_EXEC_S = PATIENCE_S // 68 * 68
+# Numbers; a device holds this many of each rank at once
+GATHERED_AT_ONCE = 1 << 24
 # How long a rank waits with an error that another rank may explain better
 SECOND_ERROR_DELAY_S = 4.0
 
@@ -152,6 +154,17 @@ def sum_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
     import mindspore as ms
 
     return ms.ops.AllReduce()(ms.Tensor(values.astype(np.float32))).asnumpy()
+
+
+def gather_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
+    """(N,) float32 of each rank -> (ranks, N), the same on all."""
+    import mindspore as ms
+
+    parts = [
+        ms.ops.AllGather()(ms.Tensor(part)).asnumpy().reshape(cluster.size, -1)
+        for part in np.array_split(values.astype(np.float32), -(-values.size // GATHERED_AT_ONCE))
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.errors import RunError, UserError
+
+_PIECE = 1 << 20
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
@@ -58,6 +61,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

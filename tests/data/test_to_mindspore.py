@@ -17,9 +17,9 @@ def loader(folder, sections):
     loader.close()
 
 
-def test_each_pass_is_the_next_epoch(loader):
+def test_each_pass_goes_on_where_the_last_one_ended(loader):
     epochs = [sums(loader.batches(epoch)) for epoch in range(6)]
-    dataset = as_dataset(loader, start_epoch=1)
+    dataset = as_dataset(loader, 4)
     assert dataset.get_dataset_size() == 4
     assert dataset.get_col_names() == ["images", "labels", "erase", "mix"]
     assert dataset.output_shapes() == [[4, 3, 32, 32], [4], [4, 4], [4, 5]]
@@ -28,10 +28,11 @@ def test_each_pass_is_the_next_epoch(loader):
     assert sums(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)) == epochs[4]
 
 
-def test_the_rest_of_an_epoch(loader):
-    rest = as_dataset(loader, start_epoch=2, start_step=3)
-    assert rest.get_dataset_size() == 1
-    assert sums(rest.create_tuple_iterator(num_epochs=1, output_numpy=True)) == sums(loader.batches(2, 3))
+def test_the_rest_of_a_run(loader):
+    rest = as_dataset(loader, first_step=11, steps=9)
+    assert rest.get_dataset_size() == 9
+    expected = [total for epoch, step in ((2, 3), (3, 0), (4, 0)) for total in sums(loader.batches(epoch, step))]
+    assert sums(rest.create_tuple_iterator(num_epochs=1, output_numpy=True)) == expected
 
 
 def test_each_pass_over_an_evaluation_is_the_same(folder, sections):

@@ -15,7 +15,7 @@ from mindcv_hrnet.engine.totals import Totals
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
 
-SHAPE = RunShape(epochs=4, steps_per_epoch=3, global_batch_size=8, first_epoch=1)
+SHAPE = RunShape(epochs=4, steps_per_epoch=3, global_batch_size=8, first_step=3)
 ROW = EpochRow(epoch=2, step=6, learning_rate=0.5)
 
 
@@ -60,32 +60,38 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
     """An EpochEnd whose parts note what they do."""
 
     def note(name, result=None):
-        def part(*arguments):
-            events.append((name, *arguments))
+        def part(*arguments, **keywords):
+            events.append((name, *arguments, keywords))
             return result
 
         return part
 
     return EpochEnd(
         SHAPE,
-        SimpleNamespace(close_epoch=lambda: row),
+        SimpleNamespace(close_epoch=lambda: row, begin_epoch=note("begin")),
         SimpleNamespace(take=note("measure", EpochTotals(loss, updates, 1))),
         note("agree"),
+        SimpleNamespace(end_epoch=note("save"), score=note("score"), row_of=lambda epoch, step: row),
         evaluate=note("validate", Evaluation(200, 50, 100, 1.5, 10.0)),
-        write=note("write"),
-        save=note("save"),
         **settings,
     )
 
 
 def test_the_order_of_an_epochs_end():
     events = []
-    epoch_end(events).on_train_epoch_end(None)
-    names = [event[0] for event in events]
-    assert names == ["measure", "agree", "validate", "write", "save"]
-    row = events[-1][1]
-    assert (row.train_loss, row.skipped_updates, row.top1, row.top5, row.val_loss) == (0.5, 1, 25.0, 50.0, 1.5)
-    assert events[-2][1] is row
+    epoch_end(events).on_train_step_end(step_context(3))
+    assert [event[0] for event in events] == ["measure", "agree", "save", "validate", "score", "begin"]
+    saved, scored = events[2][1], events[4][1]
+    assert (saved.train_loss, saved.skipped_updates, saved.top1) == (0.5, 1, None)
+    assert events[2][2] == {"saves": True, "validation_due": True}
+    assert (scored.train_loss, scored.top1, scored.top5, scored.val_loss) == (0.5, 25.0, 50.0, 1.5)
+
+
+def test_within_an_epoch_nothing_ends():
+    events = []
+    for step in (1, 2, 4):
+        epoch_end(events).on_train_step_end(step_context(step))
+    assert events == []
 
 
 @pytest.mark.parametrize(
@@ -94,29 +100,35 @@ def test_the_order_of_an_epochs_end():
 def test_intervals_and_the_last_epoch(epoch, validates, saves):
     events = []
     row = EpochRow(epoch=epoch, step=3 * epoch, learning_rate=0.5)
-    epoch_end(events, row=row, val_interval=2, save_interval=3).on_train_epoch_end(None)
+    epoch_end(events, row=row, val_interval=2, save_interval=3).on_train_step_end(step_context(3 * epoch - 3))
     names = [event[0] for event in events]
-    assert ("validate" in names, "save" in names) == (validates, saves)
-    assert "write" in names
+    assert ("validate" in names, "begin" in names) == (validates, epoch < 4)
+    assert events[names.index("save")][2] == {"saves": saves, "validation_due": validates}
+
+
+def test_an_epoch_that_was_not_validated_any_more_is_validated_late():
+    events = []
+    epoch_end(events).validate_late(SimpleNamespace(epoch=2, step=6))
+    assert [event[0] for event in events] == ["validate", "score"] and events[1][1].top1 == 25.0
 
 
 def test_nothing_is_kept_of_an_epoch_whose_loss_is_not_finite():
     events = []
     with pytest.raises(RunError, match="loss is nan at step 6"):
-        epoch_end(events, loss=math.nan).on_train_epoch_end(None)
+        epoch_end(events, loss=math.nan).on_train_step_end(step_context(3))
     assert [event[0] for event in events] == ["measure"]
 
 
 def test_an_epoch_without_updates_is_kept():
     events = []
-    epoch_end(events, loss=math.nan, updates=0).on_train_epoch_end(None)
-    assert events[-1][0] == "save" and math.isnan(events[-1][1].train_loss)
+    epoch_end(events, loss=math.nan, updates=0).on_train_step_end(step_context(3))
+    (saved,) = [event[1] for event in events if event[0] == "save"]
+    assert math.isnan(saved.train_loss)
 
 
 def test_the_log_counts_steps_of_the_whole_run(caplog):
     log = StepLog(SHAPE, np.linspace(0.1, 1.2, SHAPE.steps), 2, Cluster())
     log.on_train_begin(None)
-    log.on_train_epoch_begin(None)
     with caplog.at_level(logging.INFO, "mindcv_hrnet"):
         for step in (1, 2, 3):
             log.on_train_step_end(step_context(step))
@@ -130,12 +142,24 @@ def test_the_log_counts_steps_of_the_whole_run(caplog):
     assert row.images_per_second == pytest.approx(2 * 8 / row.seconds)
 
 
+def test_seconds_of_an_epoch_that_an_earlier_process_began():
+    log = StepLog(RunShape(4, 3, 8, first_step=4), np.linspace(0.1, 1.2, 12), 2, Cluster(), seconds_before=100.0)
+    log.on_train_begin(None)
+    for step in (1, 2):
+        log.on_train_step_end(step_context(step))
+    row = log.close_epoch()
+    assert 100 < row.seconds < 101 and row.images_per_second > 8
+    log.begin_epoch()
+    assert log.seconds < 1
+
+
 def test_metrics_of_a_resumed_run(tmp_path):
     path = tmp_path / "metrics.csv"
     for first_epoch, epochs in ((0, (1, 2, 3)), (2, (3,))):
         file = MetricsFile(path, first_epoch)
         for epoch in epochs:
-            file.append(EpochRow(epoch=epoch, step=3 * epoch, learning_rate=0.1, train_loss=1.0 + first_epoch))
+            file.put(EpochRow(epoch=epoch, step=3 * epoch, learning_rate=0.1, train_loss=1.0 + first_epoch))
+            path.write_text(file.text())
     lines = path.read_text().splitlines()
     assert lines[0].startswith("epoch,step,learning_rate,train_loss,skipped_updates,images_per_second,seconds,top1")
     assert [line.split(",")[:4] for line in lines[1:]] == [
@@ -144,3 +168,20 @@ def test_metrics_of_a_resumed_run(tmp_path):
         ["3", "9", "0.1", "3"],
     ]
     assert lines[-1].endswith(",,,")
+
+
+def test_a_row_that_is_read_back_is_the_same_text(tmp_path):
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, 0)
+    file.put(EpochRow(epoch=1, step=3, learning_rate=1 / 3, train_loss=2 / 3, seconds=1e-7, top1=None))
+    path.write_text(file.text())
+    again = MetricsFile(path, 1)
+    again.put(again.row(1))
+    assert again.text() == file.text() and again.row(2) is None
+
+
+@pytest.mark.parametrize("text", ["epoch,step\nx,3\n", "epoch\n1\n", "a,b\n1,2\n"])
+def test_metrics_that_are_none(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(RunError, match=r"metrics.csv: not the metrics of a run \(.*\); remove the file"):
+        MetricsFile(tmp_path / "metrics.csv", 1)

@@ -5,16 +5,23 @@ from dataclasses import asdict
 
 import pytest
 
-from mindcv_hrnet.engine.manifest import Checkpoint, Manifest
+from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
 from mindcv_hrnet.errors import CheckpointError
 
+DIGEST = "0123456789abcdef" * 4
 WHOLE = asdict(
     Manifest(
         model="tiny",
         class_names=["ant", "bée"],
-        checkpoints=[Checkpoint("tiny-1.ckpt", 1, 10, 50.0), Checkpoint("tiny-2.ckpt", 2, 20, None)],
-        best=Checkpoint("tiny-best.ckpt", 1, 10, 50.0),
-        state="tiny-state-2.ckpt",
+        checkpoints=[
+            Checkpoint("tiny-1.ckpt", 1, 10, 50.0, 9, DIGEST),
+            Checkpoint("tiny-2.ckpt", 2, 20, None, 9, DIGEST),
+        ],
+        best=Checkpoint("tiny-best.ckpt", 1, 10, 50.0, 9, DIGEST),
+        states=[
+            State("tiny-state-1.ckpt", 1, 10, 0.5, False, 1, 8, 10, 80, 20, 9, DIGEST),
+            State("tiny-state-2-3.ckpt", 2, 13, 0.5, True, 1, 8, 10, 80, 0, 9, DIGEST),
+        ],
     )
 )
 REMOVED = object()
@@ -46,7 +53,6 @@ def changed(path, value):
         ("class_names", ["a", ""], "class_names are not names, each once"),
         ("checkpoints", REMOVED, "no 'checkpoints'"),
         ("checkpoints", {}, "checkpoints is '{}'"),
-        ("checkpoints", [], "it has a state without checkpoints"),
         ("checkpoints", [5], "checkpoints[0] is no mapping"),
         ("checkpoints.0.epoch", 2, "the epochs of its checkpoints do not rise"),
         ("checkpoints.0.epoch", 0, "checkpoints[0].epoch is 0"),
@@ -72,11 +78,19 @@ def changed(path, value):
         ("best", [], "best is '[]'"),
         ("best", {}, "no 'best.file'"),
         ("best.file", "/etc/tiny-best.ckpt", "best.file is '/etc/tiny-best.ckpt', not the name of a file"),
-        ("state", REMOVED, "no 'state'"),
-        ("state", 5, "state is '5'"),
-        ("state", "", "it has checkpoints without a state"),
-        ("state", "/etc/passwd", "state is '/etc/passwd', not the name of a file tiny-....ckpt beside it"),
-        ("state", "config.yaml", "state is 'config.yaml'"),
+        ("checkpoints.0.size", 0, "checkpoints[0].size is 0"),
+        ("checkpoints.0.sha256", "abc", "checkpoints[0].sha256 is no SHA-256"),
+        ("checkpoints.0.sha256", REMOVED, "no 'checkpoints[0].sha256'"),
+        ("states", REMOVED, "no 'states'"),
+        ("states", 5, "states is '5'"),
+        ("states", [], "it has checkpoints without a state"),
+        ("states.0", "tiny-state-1.ckpt", "states[0] is no mapping"),
+        ("states.0.step", 13, "the steps of its states do not rise"),
+        ("states.0.seconds", float("nan"), "states[0].seconds is nan"),
+        ("states.0.validation_due", 1, "states[0].validation_due is '1'"),
+        ("states.0.ranks", 0, "states[0].ranks is 0"),
+        ("states.1.file", "/etc/passwd", "states[1].file is '/etc/passwd', not the name of a file tiny-....ckpt"),
+        ("states.1.file", "config.yaml", "states[1].file is 'config.yaml'"),
     ],
 )
 def test_what_makes_no_sense(tmp_path, path, value, reason):
@@ -113,5 +127,5 @@ def test_whole(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({**WHOLE, "written_by": "a later version"}))
     manifest = Manifest.read(tmp_path)
     assert asdict(manifest) == WHOLE
-    assert manifest.names("tiny-2.ckpt") and manifest.names("tiny-best.ckpt") and manifest.names("tiny-state-2.ckpt")
+    assert manifest.names("tiny-2.ckpt") and manifest.names("tiny-best.ckpt") and manifest.names("tiny-state-1.ckpt")
     assert not manifest.names("tiny-3.ckpt") and not manifest.names("")

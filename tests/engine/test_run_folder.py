@@ -1,42 +1,53 @@
-"""What a run folder keeps, under which names, and that a run goes on from it exactly."""
+"""What a run folder keeps, under which names, and what a save that fails or is killed leaves."""
 
 import json
+import logging
 import os
 import resource
+import shutil
+from dataclasses import replace
 
-import numpy as np
+import mindspore as ms
 import pytest
+from saves import CLASSES, save_epoch, state_entry
 
 from mindcv_hrnet.engine.manifest import Manifest
-from mindcv_hrnet.engine.run_folder import RunFolder, find_state, restore_state, state_of
-from mindcv_hrnet.errors import CheckpointError, RunError
+from mindcv_hrnet.engine.resume import copy_state
+from mindcv_hrnet.engine.run_folder import RunFolder, Save, remove_leftovers
+from mindcv_hrnet.errors import RunError
+from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import TrainConfig
-from mindcv_hrnet.weights import read_checkpoint
+from mindcv_hrnet.runtime.distributed import Cluster
 
-CLASSES = ["ant", "bée", "cat"]
+ALWAYS = ("config.yaml", "metrics.csv", ".lock")
 ADAMW = {"opt": "adamw", "weight_decay": 0.1}
 
 
 @pytest.fixture
 def run(tmp_path, linear_step):
     """A function (scores, **train) -> (run folder, `save`) after one saved epoch per score; 10 steps an epoch."""
+    opened = []
 
     def build(scores, **train):
         folder = RunFolder(tmp_path / "run", "tiny", CLASSES, TrainConfig(**train))
+        opened.append(folder)
+        folder.begin(Config(), 0)
         step = linear_step(optimizer=ADAMW)
 
         def save(epoch, score):
-            return folder.save(step.weights(), step, epoch, 10 * epoch, score)
+            save_epoch(folder, step, epoch, score)
 
         for epoch, score in enumerate(scores, start=1):
-            assert save(epoch, score) == tmp_path / "run" / f"tiny-{epoch}.ckpt"
+            save(epoch, score)
         return folder, save
 
-    return build
+    yield build
+    for folder in opened:
+        folder.close()
 
 
 def files(folder):
-    return sorted(path.name for path in folder.folder.iterdir())
+    return sorted(path.name for path in folder.folder.iterdir() if path.name not in ALWAYS)
 
 
 def epochs(folder):
@@ -64,13 +75,19 @@ def test_policy(run, policy, keep, scores, kept, best):
     folder, _ = run(scores, ckpt_save_policy=policy, keep_checkpoint_max=keep)
     assert epochs(folder) == kept
     assert (folder.manifest.best and folder.manifest.best.epoch) == best
-    expected = {"manifest.json", f"tiny-state-{len(scores)}.ckpt"} | {f"tiny-{epoch}.ckpt" for epoch in kept}
+    states = {f"tiny-state-{epoch}.ckpt" for epoch in (len(scores) - 1, len(scores)) if epoch}
+    expected = {"manifest.json"} | states | {f"tiny-{epoch}.ckpt" for epoch in kept}
     assert files(folder) == sorted(expected | ({"tiny-best.ckpt"} if best else set()))
 
 
 def test_manifest(run):
     folder, _ = run([50.0, None, 60.0], keep_checkpoint_max=2)
     content = json.loads((folder.folder / "manifest.json").read_text(encoding="utf-8"))
+    digests = {entry["file"]: entry.pop("sha256") for entry in [*content["checkpoints"], content["best"]]}
+    sizes = [entry.pop("size") for entry in [*content["checkpoints"], content["best"]]]
+    assert sizes == [(folder.folder / name).stat().st_size for name in digests]
+    assert digests["tiny-best.ckpt"] == digests["tiny-3.ckpt"]
+    states = content.pop("states")
     assert content == {
         "model": "tiny",
         "class_names": CLASSES,
@@ -79,23 +96,26 @@ def test_manifest(run):
             {"file": "tiny-3.ckpt", "epoch": 3, "step": 30, "top1": 60.0},
         ],
         "best": {"file": "tiny-best.ckpt", "epoch": 3, "step": 30, "top1": 60.0},
-        "state": "tiny-state-3.ckpt",
     }
+    assert [(state["file"], state["step"]) for state in states] == [
+        ("tiny-state-2.ckpt", 20),
+        ("tiny-state-3.ckpt", 30),
+    ]
     assert Manifest.read(folder.folder) == folder.manifest
 
 
 def test_files_of_others_are_never_deleted(run):
     folder, save = run([50.0], keep_checkpoint_max=1)
-    for name in ("tiny-0.ckpt", "notes.txt", "tiny-state-0.ckpt"):
+    names = {"tiny-0.ckpt", "notes.txt", "tiny-state-0.ckpt", ".notes.4194305.txt"}
+    for name in names:
         (folder.folder / name).write_text("mine")
     save(2, None)
-    assert {"tiny-0.ckpt", "notes.txt", "tiny-state-0.ckpt"} < set(files(folder))
+    remove_leftovers(folder.folder, folder.manifest)
+    assert names < set(files(folder))
     assert "tiny-1.ckpt" not in files(folder)
 
 
 def test_weights_file_holds_the_network_only_and_best_equals_its_epoch(run):
-    import mindspore as ms
-
     folder, _ = run([50.0, 40.0])
     first = (folder.folder / "tiny-1.ckpt").read_bytes()
     assert set(ms.load_checkpoint(str(folder.folder / "tiny-1.ckpt"))) == {"weight", "bias", "class_names"}
@@ -106,18 +126,21 @@ def test_weights_file_holds_the_network_only_and_best_equals_its_epoch(run):
 
 
 def test_a_used_folder_is_refused_unless_the_run_goes_on(run, tmp_path):
-    run([50.0, 60.0])
+    folder, _ = run([50.0, 60.0])
+    folder.close()
     with pytest.raises(RunError) as error:
         RunFolder(tmp_path / "run", "tiny", CLASSES, TrainConfig())
     assert str(error.value) == (
         f"{tmp_path}/run: holds a run already (2 checkpoints); choose another --ckpt_save_dir, "
-        f"or continue it with --resume_opt True --ckpt_path {tmp_path}/run"
+        "or continue it with --resume_opt True"
     )
     again = RunFolder(tmp_path / "run", "tiny", CLASSES, TrainConfig(resume_opt=True))
     assert epochs(again) == [1, 2] and again.manifest.best.epoch == 2
+    again.close()
     with pytest.raises(RunError) as error:
         RunFolder(tmp_path / "run", "other", CLASSES, TrainConfig(resume_opt=True))
     assert str(error.value) == f"{tmp_path}/run: holds a run of tiny, not of other; choose another folder"
+    assert not (tmp_path / "run/.lock").exists()
 
 
 def test_an_epoch_saved_again_replaces_itself(run):
@@ -127,20 +150,26 @@ def test_an_epoch_saved_again_replaces_itself(run):
     assert "tiny-state-2.ckpt" in files(folder)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ('{"model": "tiny"}', "no 'class_names'"),
-    ],
-)
-def test_damaged_manifest(tmp_path, text, reason):
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(CheckpointError) as error:
-        Manifest.read(tmp_path)
-    assert (
-        str(error.value) == f"{tmp_path}/manifest.json: not a manifest of a run ({reason}); restore or remove the file"
-    )
+def test_a_run_that_goes_on_from_an_earlier_state_forgets_what_came_after(run):
+    folder, save = run([50.0, 60.0, 70.0])
+    folder.begin(Config(), 20)
+    assert epochs(folder) == [1, 2] and [state.step for state in folder.manifest.states] == [20]
+    assert "tiny-3.ckpt" in files(folder)
+    save(3, 65.0)
+    assert epochs(folder) == [1, 2, 3] and folder.manifest.best.top1 == 70.0
+
+
+def test_a_state_within_an_epoch_comes_and_goes(run, linear_step):
+    folder, save = run([50.0])
+    step = linear_step(optimizer=ADAMW)
+    arrays = copy_state(step, Cluster(), epoch_ends=False, update_complete=True)
+    for number in (13, 16):
+        entry = replace(state_entry(2, number), file=f"tiny-state-2-{number - 10}.ckpt")
+        folder.write(Save(entry, arrays, "rows\n"))
+    assert [name for name in files(folder) if "state" in name] == ["tiny-state-2-3.ckpt", "tiny-state-2-6.ckpt"]
+    assert epochs(folder) == [1]
+    save(2, 60.0)
+    assert [name for name in files(folder) if "state" in name] == ["tiny-state-2-6.ckpt", "tiny-state-2.ckpt"]
 
 
 def test_a_full_disk_leaves_the_epochs_before(run, capfd):
@@ -154,78 +183,53 @@ def test_a_full_disk_leaves_the_epochs_before(run, capfd):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(error.value) == (
-        f"{folder.folder}/tiny-2.ckpt: cannot be written (File too large); "
+        f"{folder.folder}/.unfinished.json: cannot be written (File too large); "
         "free some space and start again; earlier files are untouched"
     )
     assert {name: (folder.folder / name).read_bytes() for name in files(folder)} == before
     assert epochs(folder) == [1]
     assert capfd.readouterr() == ("", "")
+    save(2, 60.0)
+    assert epochs(folder) == [1, 2]
 
 
-@pytest.mark.parametrize("scale", ["fixed", "dynamic"])
-@pytest.mark.parametrize(
-    ("optimizer", "train"),
-    [
-        (ADAMW, {}),
-        ({"opt": "momentum", "momentum": 0.9}, {"ema": True, "ema_decay": 0.5}),
-        ({"opt": "adam"}, {"gradient_accumulation_steps": 3}),
-        ({"opt": "lamb"}, {}),
-        ({"opt": "nadam"}, {}),
-    ],
-    ids=repr,
-)
-def test_a_resumed_run_takes_the_same_steps(tmp_path, linear_step, linear_batch, optimizer, train, scale):
-    settings = {"optimizer": optimizer, "train": train, "rates": np.linspace(0.1, 0.01, 12)}
-    settings["loss"] = {"loss_scale": 64.0, "loss_scale_type": scale}
-    first, second = linear_step(**settings), linear_step(**settings)
-    for seed in (0, 1, 2, None) if scale == "dynamic" else (0, 1, 2, 3):
-        first(*linear_batch(seed))
-    first.totals.take()
-    RunFolder(tmp_path, "tiny", CLASSES, TrainConfig()).save(first.weights(), first, 1, 4, None)
-    resumed = find_state(str(tmp_path))
-    if train.get("ema"):
-        saved = read_checkpoint(str(tmp_path / "tiny-1.ckpt"))
-        np.testing.assert_array_equal(saved["weight"], first.weights()["weight"].asnumpy())
-        assert np.abs(saved["weight"] - first.trainable[0].asnumpy()).max() > 1e-7
-    assert (resumed.state.name, resumed.epoch, resumed.step) == ("tiny-state-1.ckpt", 1, 4)
-    restore_state(second, resumed.state)
-    assert float(second.scale.value.asnumpy()) == first.scale.value.asnumpy()
-    for seed in (4, 5, 6):
-        first(*linear_batch(seed))
-        second(*linear_batch(seed))
-    theirs = state_of(second)
-    for name, value in state_of(first).items():
-        np.testing.assert_array_equal(value.asnumpy(), theirs[name].asnumpy(), err_msg=name)
+def test_a_full_disk_in_the_middle_of_a_save_frees_what_it_took(run, monkeypatch):
+    folder, save = run([50.0])
+    before = files(folder)
+    writes = []
+
+    def refuse(arrays, path, class_names=()):
+        writes.append(path)
+        path.write_bytes(b"part")
+        if len(writes) == 2:
+            raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("mindcv_hrnet.engine.run_folder.write_ckpt", refuse)
+    with pytest.raises(RunError, match=r"tiny-state-2.ckpt: cannot be written \(No space left on device\)"):
+        save(2, 60.0)
+    assert files(folder) == before and Manifest.read(folder.folder) == folder.manifest
 
 
-def test_state_of_another_recipe_is_refused(run, linear_step):
+def test_leftovers_of_a_killed_save_are_removed_and_no_other(run):
     folder, _ = run([50.0])
-    state = folder.folder / "tiny-state-1.ckpt"
-    step = linear_step()
-    before = {parameter.name: parameter.asnumpy().copy() for parameter in step.trainable}
-    with pytest.raises(CheckpointError) as error:
-        restore_state(step, state)
-    assert str(error.value).startswith(f"{state}: was written by another recipe, ")
-    assert str(error.value).endswith("; resume with the config.yaml of its folder")
-    assert "adam_m.bias" in str(error.value)
-    assert all((parameter.asnumpy() == before[parameter.name]).all() for parameter in step.trainable)
+    left = {".tiny-state-2.4194305.ckpt", ".manifest.4194305.json"}
+    others = {".tiny-state-2.1.ckpt", ".tiny-mine.4194305.ckpt", ".other-2.4194305.ckpt"}  # 1 is alive
+    for name in left | others:
+        (folder.folder / name).write_text("half")
+    (folder.folder / ".unfinished.json").write_text('["tiny-2.ckpt", "tiny-state-2.ckpt", "tiny-1.ckpt", "../x", 5]')
+    (folder.folder / "tiny-2.ckpt").write_text("whole, but in no manifest")
+    remove_leftovers(folder.folder, folder.manifest)
+    assert set(files(folder)) == {"manifest.json", "tiny-1.ckpt", "tiny-best.ckpt", "tiny-state-1.ckpt"} | others
 
 
-def test_find_state(run, tmp_path):
-    run([50.0, 60.0])
-    for given in ("run", "run/tiny-2.ckpt", "run/tiny-state-2.ckpt"):
-        assert find_state(str(tmp_path / given)) == (tmp_path / "run/tiny-state-2.ckpt", 2, 20, tuple(CLASSES))
-    with pytest.raises(CheckpointError) as error:
-        find_state(str(tmp_path / "run/tiny-1.ckpt"))
-    assert str(error.value) == (
-        f"{tmp_path}/run/tiny-1.ckpt: only the newest epoch can be resumed, {tmp_path}/run/tiny-2.ckpt; "
-        "to start anew from these weights drop --resume_opt"
-    )
-    with pytest.raises(CheckpointError) as error:
-        find_state(str(tmp_path))
-    assert str(error.value) == (
-        f"{tmp_path}: no manifest.json with a training state there; pass the run folder of a started run"
-    )
+def test_a_folder_that_is_removed_is_made_anew(run, caplog):
+    folder, save = run([50.0])
+    shutil.rmtree(folder.folder)
+    with caplog.at_level(logging.WARNING, "mindcv_hrnet"):
+        save(2, 60.0)
+    assert caplog.messages == [f"{folder.folder}: was removed meanwhile; made anew, its earlier files are lost"]
+    assert epochs(folder) == [2] and folder.manifest.best.epoch == 2
+    assert (folder.folder / "config.yaml").is_file() and (folder.folder / ".lock").is_file()
 
 
 def test_best_needs_no_hard_links(run, monkeypatch):

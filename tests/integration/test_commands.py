@@ -27,12 +27,15 @@ def test_a_run_folder_explains_itself(trained):
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert sorted(file.name for file in run.iterdir()) == [
         "config.yaml",
+        "history.jsonl",
         "hrnet_w18_small-1.ckpt",
         "hrnet_w18_small-2.ckpt",
         "hrnet_w18_small-best.ckpt",
+        "hrnet_w18_small-state-1.ckpt",
         "hrnet_w18_small-state-2.ckpt",
         "manifest.json",
         "metrics.csv",
+        "run.log",
     ]
     assert [entry["epoch"] for entry in manifest["checkpoints"]] == [1, 2]
     assert manifest["class_names"] == [str(digit) for digit in range(10)]
@@ -99,7 +102,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(trained, digits, workpla
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err.strip().splitlines()[-1]) == (130, "interrupted; finished checkpoints are kept")
 
-    outcome = workplace.run(*command, "--resume_opt", "True", "--ckpt_path", run)
+    outcome = workplace.run(*command, "--resume")
     assert outcome.code == 0, outcome.err
     expected = ms.load_checkpoint(str(reference / "hrnet_w18_small-state-2.ckpt"))
     found = ms.load_checkpoint(str(run / "hrnet_w18_small-state-2.ckpt"))

@@ -112,6 +112,7 @@ CASES = {
     ),
     "keep_checkpoint_max": Case(see.run, 1),
     "resume_opt": Case(see.run, True, {"ckpt_path": STARTED, "epoch_size": 3}),
+    "resume_override": Case(see.run, True, {"ckpt_path": STARTED, "resume_opt": True, "epoch_size": 3, "lr": 0.04}),
     "ema": Case(see.steps, True),
     "ema_decay": Case(see.steps, 0.5, {"ema": True}),
     "freeze": Case(see.steps, ["stem"]),
@@ -239,7 +240,7 @@ def test_the_key_changes_the_run(key, observe):
         observe.seen[known] = observe.look(observable, base)
         assert observe.look(observable, base) == observe.seen[known], "it is not the recipe that decides"
     before, after = observe.seen[known], observe.look(observable, {**base, key: value})
-    assert isinstance(before, Refusal) == (key == "dataset_download")
+    assert isinstance(before, Refusal) == (key in ("dataset_download", "resume_override"))
     assert isinstance(after, Refusal) == (key in ANSWERED_WITH_AN_ERROR), after
     assert after != before
 

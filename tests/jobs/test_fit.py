@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from types import SimpleNamespace
 
 import mindspore as ms
 import pytest
@@ -17,7 +16,7 @@ from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 from mindcv_hrnet.runtime.deadline import Deadline
 from mindcv_hrnet.runtime.distributed import Cluster
 
-SHAPE = SimpleNamespace(epochs=1, first_epoch=0)
+SHAPE = RunShape(epochs=1, steps_per_epoch=1, global_batch_size=4)
 
 
 @pytest.fixture
@@ -29,10 +28,6 @@ def damaged_loader(tmp_path):
     loader = TrainLoader(ImageFolder(tmp_path / "train"), data, AugmentationConfig(image_resize=32), seed=0)
     yield loader
     loader.close()
-
-
-def sink_mode(wanted):
-    return SimpleNamespace(train=SimpleNamespace(dataset_sink_mode=wanted))
 
 
 def test_a_loader_error_that_only_the_queue_hears_of_ends_the_run(damaged_loader, monkeypatch, caplog, capsys):
@@ -59,7 +54,7 @@ def test_a_loader_error_that_only_the_queue_hears_of_ends_the_run(damaged_loader
             assert ended.wait(20), "nothing has ended the run"
 
     monkeypatch.setattr(ms, "Model", Model)
-    training.fit(None, damaged_loader, [], SHAPE, sink_mode(True))
+    training.fit(None, damaged_loader, [], SHAPE, piece=1)
     assert codes == [DataError.exit_code]
     (told,) = [line for line in caplog.messages if "the run ends within" in line]
     assert "training images cannot be used" in told
@@ -79,7 +74,7 @@ def test_an_error_that_reaches_the_main_thread_is_raised_as_itself(damaged_loade
 
     monkeypatch.setattr(ms, "Model", Model)
     with pytest.raises(DataError, match="training images cannot be used"):
-        training.fit(None, damaged_loader, [], SHAPE, sink_mode(True))
+        training.fit(None, damaged_loader, [], SHAPE, piece=1)
     assert not threading.Event().wait(0.5) and codes == []
 
 

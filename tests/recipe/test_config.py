@@ -25,6 +25,7 @@ EXTRA_KEYS = {
     "present_classes",
     "real_labels",
     "class_names_override",
+    "resume_override",
     "compile_cache",
     "file_format",
     "file_name",
@@ -217,8 +218,9 @@ def test_run_folder_is_absolute(tmp_path, monkeypatch):
             "set val_while_train True",
         ),
         (
+            "--resume_override True",
+            "command line: resume_override is True, but resume_opt is False; it is for runs that go on: pass "
             "--resume_opt True",
-            "command line: resume_opt is True, but ckpt_path is empty; name the checkpoint or run folder to continue",
         ),
         (
             "--pretrained_url http://h/f",
