@@ -3,7 +3,7 @@
     python scripts/load_test.py MODEL [--parts speed,latency,hostile,memory] [--clients 32] [--out RESULTS.json]
 
 Starts the server itself, with `--max-batch` and `--workers` as given, and sends only to 127.0.0.1. Client, server and
-the bare model share this machine's cores; the bare model runs alone, before and after the server's part.
+the bare model share this machine's cores; the bare model runs while the server is idle, in turns with it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from serving_client import HOST, Client, closed_loop, open_loop, request_of, ten
 from mindcv_hrnet.deploy.runner import Model, load_model
 
 BATCHES = (1, 2, 4, 8, 16, 32)
+ROUNDS = 5
 PARTS = ("speed", "latency", "hostile", "memory")
 
 
@@ -98,39 +99,37 @@ def encoded_image(size: tuple[int, int] = (500, 375)) -> bytes:
 
 
 def measure_speed(path: Path, options: list[str], clients: int, seconds: float) -> dict[str, Any]:
-    """The bare model at each batch, then the server with each kind of request, then the best batch once more."""
+    """The bare model at each batch; then in turns its best batch and the server, for each kind of request."""
     model = load_model(path)
-    bare = {batch: bare_rate(model, make_images(model, batch), seconds) for batch in BATCHES}
+    bare = {batch: bare_rate(model, make_images(model, batch), seconds / 2) for batch in BATCHES}
     best = max(bare, key=lambda batch: bare[batch])
-    single = make_images(model, 1)
-    name = path.stem
-    kinds = {"tensor": tensor_request(name, single), "JPEG": request_of("/classify", encoded_image())}
+    print(f"bare model    {', '.join(f'batch {batch} {rate:.1f}' for batch, rate in bare.items())} images/s")
+    single, many = make_images(model, 1), make_images(model, best)
+    kinds = {"tensor": tensor_request(path.stem, single), "JPEG": request_of("/classify", encoded_image())}
     if model.metadata.input_dtype == "float32":
-        kinds["uint8 tensor"] = tensor_request(name, np.zeros(single.shape, np.uint8))
-    served, alone = {}, {}
+        kinds["uint8 tensor"] = tensor_request(path.stem, np.zeros(single.shape, np.uint8))
+    rows = {}
     with server(path, *options) as (port, _):
         for kind, request in kinds.items():
-            total = max(clients, int(bare[best] * seconds))
-            asyncio.run(closed_loop(port, [request], clients, clients))
-            outcome = asyncio.run(closed_loop(port, [request], clients, total))
-            assert set(outcome.statuses) == {200}, outcome.statuses
-            served[kind] = {
-                "rate": outcome.rate,
-                "p50_ms": outcome.milliseconds(50),
-                "p99_ms": outcome.milliseconds(99),
-            }
-            one = asyncio.run(closed_loop(port, [request], 1, max(10, int(bare[1] * seconds / 2))))
-            alone[kind] = one.milliseconds(50)
-    again = bare_rate(model, make_images(model, best), seconds)
-    ceiling = (bare[best] + again) / 2
-    print(f"bare model, images/s: {', '.join(f'batch {batch} {rate:.1f}' for batch, rate in bare.items())}")
-    print(f"at its best batch {best}, before and after: {bare[best]:.1f} and {again:.1f}")
-    for kind, row in served.items():
-        print(
-            f"{kind:13} {clients} clients {row['rate']:7.1f} images/s, {row['rate'] / ceiling:.2f} of bare; "
-            f"p50 {row['p50_ms']:.0f} ms, p99 {row['p99_ms']:.0f} ms; one client alone {alone[kind]:.1f} ms"
-        )
-    return {"bare": bare, "best_batch": best, "bare_again": again, "served": served, "alone_ms": alone}
+            outcome = asyncio.run(closed_loop(port, [request], clients, 2 * clients))
+            ratios, rates, times = [], [], []
+            for _ in range(ROUNDS):
+                ceiling = bare_rate(model, many, seconds / ROUNDS)
+                total = max(2 * clients, int(outcome.rate * seconds / ROUNDS))
+                outcome = asyncio.run(closed_loop(port, [request], clients, total))
+                assert set(outcome.statuses) == {200}, outcome.statuses
+                ratios.append(outcome.rate / ceiling)
+                rates.append(outcome.rate)
+                times += outcome.seconds
+            alone = asyncio.run(closed_loop(port, [request], 1, max(10, int(bare[1] * seconds / 4))))
+            p50, p99 = np.percentile(times, [50, 99])
+            rows[kind] = {"rates": rates, "ratios": ratios, "p50_s": p50, "p99_s": p99, "alone_s": alone.seconds}
+            print(
+                f"{kind:13} {clients} clients {np.median(rates):.1f} images/s, {np.median(ratios):.2f} of the bare "
+                f"model at batch {best} ({min(ratios):.2f} to {max(ratios):.2f} in {ROUNDS} turns); "
+                f"p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms; one client alone {alone.milliseconds(50):.1f} ms"
+            )
+    return {"bare": bare, "best_batch": best, "served": rows}
 
 
 def measure_latency(path: Path, options: list[str], clients: int, seconds: float) -> dict[str, Any]:
