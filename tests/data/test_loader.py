@@ -362,6 +362,7 @@ def test_workers_are_clamped_with_one_notice(monkeypatch, caplog):
     usable_workers.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
 def test_memory_stays_flat_over_fifty_epochs(folder, sections):
     def resident_mb():

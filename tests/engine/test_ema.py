@@ -6,6 +6,7 @@ import pytest
 from mindcv_hrnet.engine.ema import MovingAverage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_a_second_network_follows_every_parameter(pynative, tiny_spec, mode):
     import mindspore as ms

@@ -47,6 +47,7 @@ def test_first_and_second_step(opt, mode):
             np.testing.assert_allclose(step, FACTORS[name], rtol=1e-3, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opt", OPTIMIZERS)
 def test_a_factor_is_that_of_the_learning_rate(opt):
     """Ten updates at half the rate equal ten at the whole rate with factors of a half, momentum and decay included."""

@@ -7,6 +7,8 @@ import pytest
 
 from integration.conftest import RECIPE, SHORT, mpirun
 
+pytestmark = pytest.mark.slow
+
 
 def one_line(outcome):
     """The only line on stderr."""
@@ -32,6 +34,7 @@ def test_distribute_without_a_launcher_runs_standalone_and_says_so_once(trained,
     assert outcome.out.count(notice) == 1
 
 
+@pytest.mark.ranks
 def test_a_launcher_without_distribute_is_refused(digits, workplace):
     outcome = workplace.run(
         *("train.py", "-c", RECIPE, "--data_dir", digits, "--distribute", "False"), launcher=mpirun(2)

@@ -13,6 +13,8 @@ import pytest
 
 from integration.conftest import RECIPE, SHORT
 
+pytestmark = pytest.mark.slow
+
 
 def counts(text):
     """(correct top-1, correct top-5, images, loss) of a validation line."""

@@ -230,6 +230,7 @@ def observe(tmp_path_factory):
         prefetch.usable_workers.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", CASES)
 def test_the_key_changes_the_run(key, observe):
     observable, value, settings = CASES[key]

@@ -12,6 +12,8 @@ import pytest
 from integration.conftest import RECIPE, SHORT, mpirun
 from integration.test_commands import counts
 
+pytestmark = [pytest.mark.slow, pytest.mark.ranks]
+
 
 def results(text):
     return [json.loads(line.partition("RESULT ")[2]) for line in text.splitlines() if "RESULT " in line]

@@ -2,6 +2,7 @@
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor, nn
 
 from mindcv_hrnet.engine.blend import moving_statistics
@@ -79,6 +80,7 @@ def test_moved_by_one_assignment_where_the_kernel_runs_twice(tiny_spec):
     np.testing.assert_allclose(norm.moving_mean.asnumpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_recomputing_changes_nothing_but_memory(tiny_spec):
     ms.set_context(mode=ms.GRAPH_MODE)
     draw = np.random.default_rng(0)

@@ -11,6 +11,7 @@ from mindcv_hrnet import create_model
 from mindcv_hrnet.models.variants import VARIANTS, describe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_logits_equal_those_of_timm(name):
     golden = np.load(GOLDEN / "logits.npz")

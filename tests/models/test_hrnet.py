@@ -154,6 +154,7 @@ def test_the_network_exports_to_onnx(tiny_spec, images, tmp_path):
     assert (tmp_path / "tiny.onnx").stat().st_size > 4 * sum(p.size for p in network.trainable_params())
 
 
+@pytest.mark.slow
 def test_graph_mode_equals_pynative_and_exports_with_dynamic_sizes(tiny_spec, images, tmp_path):
     class Both(nn.Cell):
         """Logits and features by one graph, so that one compilation tests both."""

@@ -20,6 +20,7 @@ def listing(state):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_state_dict_of_timm(variant):
     ms.set_context(mode=ms.PYNATIVE_MODE)
