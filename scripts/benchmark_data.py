@@ -80,7 +80,7 @@ def our_batches(o: argparse.Namespace) -> Iterator[int]:
     while True:
         for batch in epochs:
             if o.device:
-                on_device(*batch)[1].asnumpy()
+                on_device(*batch[:4])[1].asnumpy()
             yield len(batch[0])
 
 

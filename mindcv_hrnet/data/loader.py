@@ -6,7 +6,7 @@ Threads write each image straight into its place in the batch. What a batch hold
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Generic, NamedTuple
 
@@ -37,7 +37,8 @@ DAMAGED_SHARE = 0.01
 
 
 class TrainBatch(NamedTuple):
-    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights.
+    """images (N, C, S, S) uint8, labels (N,) int32, erase (N, 4) int32 boxes, mix (N, 5) float32 boxes and weights, and
+    keep (N, D) uint8: what stochastic depth and dropout leave in its place, see `models/drop.py`.
 
     With several views of each image N is batch_size times as many: first view of all, second view of all, and so on.
     """
@@ -46,6 +47,7 @@ class TrainBatch(NamedTuple):
     labels: np.ndarray
     erase: np.ndarray
     mix: np.ndarray
+    keep: np.ndarray
 
 
 class EvalBatch(NamedTuple):
@@ -108,7 +110,9 @@ class TrainLoader(_Loader[TrainBatch]):
         size: int = 1,
         in_channels: int = 3,
         epochs: int | None = None,
+        drop_rates: Sequence[float] = (),
     ) -> None:
+        self.drop_rates = np.asarray(drop_rates)
         self.seed, self.rank, self.augmentation = seed, rank, augmentation
         self.sampler = TrainSampler(
             length=len(source),
@@ -153,13 +157,14 @@ class TrainLoader(_Loader[TrainBatch]):
         return len(self._damaged)
 
     def example(self) -> TrainBatch:
-        """A batch of zeros; with several views of each image it has as many times the rows."""
+        """A batch of zeros that drops nothing; with several views of each image it has as many times the rows."""
         n = self._shape[0] * self._views
         return TrainBatch(
             images=np.zeros((n, *self._shape[1:]), np.uint8),
             labels=np.zeros(n, np.int32),
             erase=np.zeros((n, 4), np.int32),
             mix=np.zeros((n, 5), np.float32),
+            keep=np.ones((n, max(1, len(self.drop_rates))), np.uint8),
         )
 
     def _start(self, position: int) -> Started[TrainBatch]:
@@ -189,6 +194,9 @@ class TrainLoader(_Loader[TrainBatch]):
             label = self._load(entry % len(self.source), drawn, [batch.images[place] for place in places])
             for view, place in enumerate(places):
                 batch.labels[place] = label
+                if self.drop_rates.size:
+                    draw = generator(self.seed, Purpose.DROP, epoch, entry, view)
+                    batch.keep[place] = draw.random(self.drop_rates.size) >= self.drop_rates
                 # the first of several views stays as it is
                 if a.re_prob and (view or self._views == 1):
                     rest = drawn[self.transform.draws + view * erase_draws(a.re_max_attempts) :]

@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     MIX = 3
     REPLACEMENT = 4
     ERASE_NOISE = 5
+    DROP = 6
 
 
 class _Key(ISeedSequence):

@@ -15,7 +15,10 @@ from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import ConfigError
 from mindcv_hrnet.models import HALF, create_model, freeze, recompute, set_precision, synchronise
 from mindcv_hrnet.models.amp_names import AMP_LAYERS, OTHER_LAYERS
+from mindcv_hrnet.models.drop import drop_rates
+from mindcv_hrnet.models.variants import find_spec
 from mindcv_hrnet.recipe.config import Config
+from mindcv_hrnet.recipe.keys import ModelConfig
 from mindcv_hrnet.runtime.distributed import Cluster
 
 logger = logging.getLogger(__name__)
@@ -56,6 +59,12 @@ def build_step(
     step = TrainStep(network, preprocess, build_loss(loss), optimizer, cluster, config.train, loss)
     step.set_train(True)
     return network, step
+
+
+def drop_rates_of(model: ModelConfig) -> tuple[float, ...]:
+    """What the loader draws for the network of `build_step`."""
+    spec = find_spec(model.model)
+    return drop_rates(spec, drop_rate=model.drop_rate or 0.0, drop_path_rate=model.drop_path_rate or 0.0)
 
 
 def build_preprocess(config: Config) -> Preprocess:

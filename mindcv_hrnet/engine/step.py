@@ -8,6 +8,7 @@ from mindcv_hrnet.engine.ema import MovingAverage
 from mindcv_hrnet.engine.loss_scale import LossScale, OverflowCheck
 from mindcv_hrnet.engine.reduction import Buckets, Reduction
 from mindcv_hrnet.engine.totals import RunningTotals
+from mindcv_hrnet.models.drop import DropBranch, Dropout
 from mindcv_hrnet.recipe.keys import LossConfig, TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster
 
@@ -20,13 +21,14 @@ class ScaledLoss(nn.Cell):
         self.network = network
         self.loss = loss
 
-    def construct(self, images: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-        """(N, 3, H, W), (N, K), () -> ()."""
-        return self.loss(self.network(images), targets) * scale
+    def construct(self, images: Tensor, targets: Tensor, scale: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W), (N, K), (), (N, D) -> ()."""
+        logits = self.network(images) if keep is None else self.network(images, keep)
+        return self.loss(logits, targets) * scale
 
 
 class TrainStep(nn.Cell):
-    """(images, labels, erase, mix) as the training loader yields them -> scalar loss of the batch.
+    """(images, labels, erase, mix, keep) as the training loader yields them -> scalar loss of the batch.
 
     Every `gradient_accumulation_steps` steps the mean of their gradients makes one update; a rest at the end of an
     epoch is carried over into the next. Learning rate, moving average and loss scale move once per update.
@@ -51,6 +53,7 @@ class TrainStep(nn.Cell):
         self.preprocess = preprocess
         self.trainable = ParameterTuple(network.trainable_params())
         self.value_and_grad = ops.value_and_grad(ScaledLoss(network, loss), None, self.trainable)
+        self.drops = any(isinstance(cell, (DropBranch, Dropout)) for _, cell in network.cells_and_names())
         self.statistics = moving_statistics(network) if train.recompute else None
         self.scale = LossScale(loss_config)
         self.check = OverflowCheck(cluster.size) if skips_overflow(loss_config) else None
@@ -63,21 +66,23 @@ class TrainStep(nn.Cell):
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
         self.totals = RunningTotals()
 
-    def construct(self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor) -> Tensor:
+    def construct(
+        self, images: Tensor, labels: Tensor, erase: Tensor, mix: Tensor, keep: Tensor | None = None
+    ) -> Tensor:
         """The loss of the batch, (), once the step is done."""
         inputs, targets = self.preprocess(images, labels, erase, mix)
-        loss, gradients = self.gradients(inputs, targets)
+        loss, gradients = self.gradients(inputs, targets, keep if self.drops else None)
         return ops.depend(loss, self.accumulate(loss, gradients))
 
-    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def gradients(self, inputs: Tensor, targets: Tensor, keep: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss, and the gradients of the scaled loss."""
         if self.check is not None:
             inputs = self.check.begin(inputs)
         if self.statistics is None:
-            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value)
+            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
         else:
             before = self.statistics.before()
-            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value)
+            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
             scaled = ops.depend(scaled, self.statistics(ops.depend(before, gradients)))
         return scaled / self.scale.value, gradients
 

@@ -60,7 +60,7 @@ def preview(config: Config) -> Path:
         entries = loader.entries(0, 0)
         on_device, grid = build_preprocess(config), []
         erased, seen = (
-            _denormalised(on_device(*map(ms.Tensor, part))[0].asnumpy(), config.augmentation)
+            _denormalised(on_device(*map(ms.Tensor, part[:4]))[0].asnumpy(), config.augmentation)
             for part in (batch._replace(mix=np.zeros_like(batch.mix)), batch)
         )
         for row, entry in enumerate(entries.tolist()):

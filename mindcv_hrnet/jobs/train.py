@@ -11,7 +11,7 @@ from mindspore import nn
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
-from mindcv_hrnet.engine.build import build_step
+from mindcv_hrnet.engine.build import build_step, drop_rates_of
 from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
 from mindcv_hrnet.engine.epoch_end import EpochLoss
 from mindcv_hrnet.engine.evaluate import Evaluator
@@ -101,6 +101,7 @@ def _open_loaders(
         size=cluster.size,
         in_channels=config.model.in_channels,
         epochs=config.train.epoch_size,
+        drop_rates=drop_rates_of(config.model),
     )
     stack.callback(loader.close)
     if validation is None:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from mindcv_hrnet.models.layers import BatchNorm, CastTo, Conv2d, ConvNorm, Dense, DropBranch, GlobalMean, Upsample
+from mindcv_hrnet.models.drop import DropBranch, Dropout, Row, block_rates, number_columns
+from mindcv_hrnet.models.layers import BatchNorm, CastTo, Conv2d, ConvNorm, Dense, GlobalMean, Upsample
 from mindcv_hrnet.models.variants import BRANCHES, REDUCTIONS, Spec
 
 Branches = tuple[Tensor, ...]
@@ -39,12 +40,12 @@ class BasicBlock(nn.Cell):
         self.add = ops.Add()
         self.relu = ops.ReLU()
 
-    def construct(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> same shape."""
+    def construct(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) -> same shape. `keep`: see `drop.py`."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         if self.drops:
-            y = self.drop(y)
+            y = self.drop(y, keep)
         return self.relu(self.add(y, x))
 
 
@@ -69,13 +70,13 @@ class Bottleneck(nn.Cell):
         self.add = ops.Add()
         self.relu = ops.ReLU()
 
-    def construct(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C_out, H, W)."""
+    def construct(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H, W). `keep`: see `drop.py`."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         if self.drops:
-            y = self.drop(y)
+            y = self.drop(y, keep)
         shortcut = self.down_sample(x) if self.projects else x
         return self.relu(self.add(y, shortcut))
 
@@ -141,15 +142,15 @@ class Module(nn.Cell):
 
     def __init__(self, widths: Sequence[int], drops: Sequence[float], targets: Sequence[int]) -> None:
         super().__init__()
-        self.branches = nn.CellList([nn.SequentialCell(*(BasicBlock(w, drop) for drop in drops)) for w in widths])
+        self.branches = nn.CellList([Row(*(BasicBlock(w, drop) for drop in drops)) for w in widths])
         self.fuse_layers = named_by_number({target: Exchange(widths, target) for target in targets})
         self.exchanges = tuple(self.fuse_layers.cells())
 
-    def construct(self, branches: Branches) -> Branches:
+    def construct(self, branches: Branches, keep: Tensor | None = None) -> Branches:
         """All branches -> those in `targets`, of the same shapes."""
         refined: Branches = ()
         for i, branch in enumerate(self.branches):
-            refined = (*refined, branch(branches[i]))
+            refined = (*refined, branch(branches[i], keep))
         exchanged: Branches = ()
         for exchange in self.exchanges:
             exchanged = (*exchanged, exchange(refined))
@@ -177,7 +178,7 @@ class Transition(nn.Cell):
         return (first, *branches[1:], self.open[0](branches[-1]))
 
 
-class Stage(nn.SequentialCell):
+class Stage(Row):
     """A row of modules over the same branches; their blocks take what they need of `drops`."""
 
     def __init__(
@@ -208,16 +209,16 @@ class Trunk(nn.Cell):
 
         self.enter = CastTo(ms.float32)
         self.leave = CastTo(ms.float32)
+        self.cast = ops.Cast()
         self.relu = ops.ReLU()
         self.conv1 = Conv2d(in_channels, stem, stride=2)
         self.bn1 = BatchNorm(stem)
         self.conv2 = Conv2d(stem, stem, stride=2)
         self.bn2 = BatchNorm(stem)
 
-        depth = bottlenecks + spec.blocks * sum(spec.modules)
-        drops = (drop_path_rate * block / (depth - 1) for block in range(depth))
+        drops = iter(block_rates(spec, drop_path_rate))
         inputs = [stem, *[stage1_width] * (bottlenecks - 1)]
-        self.layer1 = nn.SequentialCell(*(Bottleneck(channels, stage1_width, next(drops)) for channels in inputs))
+        self.layer1 = Row(*(Bottleneck(channels, stage1_width, next(drops)) for channels in inputs))
         self.transition1 = Transition([stage1_width], widths[:2])
         self.stage2 = Stage(widths[:2], spec.modules[0], spec.blocks, drops)
         self.transition2 = Transition(widths[:2], widths[:3])
@@ -225,15 +226,17 @@ class Trunk(nn.Cell):
         self.transition3 = Transition(widths[:3], widths)
         self.stage4 = Stage(widths, spec.modules[2], spec.blocks, drops, targets)
 
-    def trunk(self, image: Tensor) -> Branches:
-        """(N, in_channels, H, W) -> branches at strides 4, 8, 16 and 32."""
+    def trunk(self, image: Tensor, keep: Tensor | None = None) -> Branches:
+        """(N, in_channels, H, W) -> branches at strides 4, 8, 16 and 32. `keep`: see `drop.py`."""
         x = self.enter(image)
+        if keep is not None:
+            keep = self.cast(keep, x.dtype)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
-        branches = (self.layer1(x),)
-        branches = self.stage2(self.transition1(branches))
-        branches = self.stage3(self.transition2(branches))
-        return self.stage4(self.transition3(branches))
+        branches = (self.layer1(x, keep),)
+        branches = self.stage2(self.transition1(branches), keep)
+        branches = self.stage3(self.transition2(branches), keep)
+        return self.stage4(self.transition3(branches), keep)
 
 
 class HRNet(Trunk):
@@ -264,12 +267,15 @@ class HRNet(Trunk):
         self.pool = GlobalMean()
         self.add = ops.Add()
         if num_classes:
-            self.dropout = nn.Dropout(p=drop_rate)
+            self.drops_features = drop_rate > 0
+            if self.drops_features:
+                self.dropout = Dropout(drop_rate)
             self.classifier = Dense(spec.head_features, num_classes)
+        number_columns(self)
 
-    def pooled(self, image: Tensor) -> Tensor:
+    def pooled(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
         """The fine branches fold into the coarse ones, and their mean is taken: (N, in_channels, H, W) -> (N, 2048)."""
-        branches = self.trunk(image)
+        branches = self.trunk(image, keep)
         x = self.widen[0](branches[0])
         for i, downsample in enumerate(self.downsample_modules):
             x = self.add(self.widen[i + 1](branches[i + 1]), downsample(x))
@@ -279,11 +285,13 @@ class HRNet(Trunk):
         """(N, in_channels, H, W) -> (N, 2048) float32: what the classifier sees."""
         return self.leave(self.pooled(image))
 
-    def construct(self, image: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, num_classes) float32, or (N, 2048) without classifier."""
-        x = self.pooled(image)
+    def construct(self, image: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(N, in_channels, H, W) -> (N, num_classes) float32, or (N, 2048) without classifier; keep: see `drop.py`."""
+        x = self.pooled(image, keep)
         if self.num_classes:
-            x = self.classifier(self.dropout(x))
+            if self.drops_features:
+                x = self.dropout(x, keep)
+            x = self.classifier(x)
         return self.leave(x)
 
 
@@ -321,10 +329,11 @@ class HRNetFeatures(Trunk):
         if widened:
             self.incre_modules = widening(spec, targets)
             self.widen = tuple(self.incre_modules.cells())
+        number_columns(self)
 
-    def construct(self, image: Tensor) -> Branches:
-        """(N, in_channels, H, W) -> a tuple of (N, C_i, H_i, W_i) float32."""
-        maps = self.trunk(image)
+    def construct(self, image: Tensor, keep: Tensor | None = None) -> Branches:
+        """(N, in_channels, H, W) -> a tuple of (N, C_i, H_i, W_i) float32. `keep`: see `drop.py`."""
+        maps = self.trunk(image, keep)
         if self.widen:
             widened: Branches = ()
             for i, cell in enumerate(self.widen):

@@ -124,22 +124,6 @@ class GlobalMean(nn.Cell):
         return self.mean(x, (2, 3))
 
 
-class DropBranch(nn.Cell):
-    """(N, C, H, W) -> same: while training, each sample is zero at `rate` and 1 / (1 - rate) times as large otherwise.
-
-    Stochastic depth (arXiv:1603.09382), scaled while training instead of at the end, so that the expectation stays.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(p=rate)
-        self.ones = ops.Ones()
-
-    def construct(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> same shape."""
-        return x * self.dropout(self.ones((x.shape[0], 1, 1, 1), x.dtype)) if self.training else x
-
-
 class Dense(nn.Cell):
     """(N, C_in) -> (N, C_out), with a bias. Weights start uniform within 1 / sqrt(C_in), the bias at zero."""
 

@@ -115,13 +115,6 @@ RULES = (
         lambda r: r.recompute and r.mode == 1,
         lambda r: "recompute is True, but mode is 1; it needs the graph: set mode 0",
     ),
-    Rule(
-        lambda r: r.recompute and r.drop_path_rate,
-        lambda r: (
-            f"recompute is True, but drop_path_rate is {r.drop_path_rate:g}: computed again, other "
-            "branches would drop; set one of them to its default"
-        ),
-    ),
     *map(_reversed_range, ("scale", "ratio", "re_scale", "re_ratio")),
     *map(_other_channels, ("mean", "std")),
     Rule(

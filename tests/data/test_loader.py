@@ -16,6 +16,7 @@ from mindcv_hrnet.data.prefetch import usable_workers
 from mindcv_hrnet.data.sources.split import ImageFolder
 from mindcv_hrnet.errors import DataError
 
+DROPS = (0.2, *[0.5] * 300)
 RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
 
 
@@ -33,6 +34,7 @@ def test_shapes_and_types(folder, sections):
         ((4,), "int32"),
         ((4, 4), "int32"),
         ((4, 5), "float32"),
+        ((4, 1), "uint8"),
     ]
     assert [(p.shape, p.dtype) for p in loader.example()] == [(p.shape, p.dtype) for p in batch]
 
@@ -44,7 +46,7 @@ def test_the_stream_does_not_depend_on_workers_or_on_where_it_starts(extra, fold
     source = ImageFolder(folder({"a": 9, "b": 8}))
 
     def stream(workers):
-        loader = TrainLoader(source, *sections(num_parallel_workers=workers, **extra), seed=5)
+        loader = TrainLoader(source, *sections(num_parallel_workers=workers, **extra), seed=5, drop_rates=DROPS)
         try:
             return [[digest(batch) for batch in loader.batches(epoch)] for epoch in range(3)]
         finally:
@@ -54,7 +56,7 @@ def test_the_stream_does_not_depend_on_workers_or_on_where_it_starts(extra, fold
     assert [len(epoch) for epoch in one] == [4, 4, 4] and len({h for epoch in one for h in epoch}) == 12
     assert stream(2) == one and stream(5) == one
 
-    loader = TrainLoader(source, *sections(**extra), seed=5)
+    loader = TrainLoader(source, *sections(**extra), seed=5, drop_rates=DROPS)
     for epoch, step in [(2, 3), (0, 0), (1, 2)]:
         assert [digest(batch) for batch in loader.batches(epoch, step)] == one[epoch][step:]
     loader.close()
@@ -63,15 +65,27 @@ def test_the_stream_does_not_depend_on_workers_or_on_where_it_starts(extra, fold
     other.close()
 
 
+def test_every_sample_of_every_epoch_drops_its_own_share(folder, sections):
+    source = ImageFolder(folder({"a": 9, "b": 8}))
+    loader = TrainLoader(source, *sections(color_jitter=None), seed=5, drop_rates=DROPS)
+    keep = np.concatenate([batch.keep for epoch in range(2) for batch in loader.batches(epoch)])
+    loader.close()
+    assert keep.shape == (32, 301) and set(keep.ravel()) == {0, 1}
+    assert len({row.tobytes() for row in keep}) == 32
+    # of 9,600 draws the share has a standard deviation of 0.005; of 32 one of 0.07
+    assert keep[:, 1:].mean() == pytest.approx(0.5, abs=0.02) and keep[:, 0].mean() == pytest.approx(0.8, abs=0.25)
+
+
 def test_the_union_over_ranks_is_the_same(folder, sections):
     source = ImageFolder(folder({"a": 9, "b": 8}))
 
     def images(size):
         seen = []
         for rank in range(size):
-            loader = TrainLoader(source, *sections(batch_size=8 // size, **RECIPE), seed=5, rank=rank, size=size)
+            settings = sections(batch_size=8 // size, **RECIPE)
+            loader = TrainLoader(source, *settings, seed=5, rank=rank, size=size, drop_rates=DROPS)
             for step, batch in enumerate(loader.batches(1)):
-                rows = zip(batch.images, batch.labels, batch.erase, strict=True)
+                rows = zip(batch.images, batch.labels, batch.erase, batch.keep, strict=True)
                 seen.extend((step, digest(row)) for row in rows)
             loader.close()
         return sorted(seen)

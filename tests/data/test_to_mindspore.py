@@ -21,8 +21,8 @@ def test_each_pass_goes_on_where_the_last_one_ended(loader):
     epochs = [sums(loader.batches(epoch)) for epoch in range(6)]
     dataset = as_dataset(loader, 4)
     assert dataset.get_dataset_size() == 4
-    assert dataset.get_col_names() == ["images", "labels", "erase", "mix"]
-    assert dataset.output_shapes() == [[4, 3, 32, 32], [4], [4, 4], [4, 5]]
+    assert dataset.get_col_names() == ["images", "labels", "erase", "mix", "keep"]
+    assert dataset.output_shapes() == [[4, 3, 32, 32], [4], [4, 4], [4, 5], [4, 1]]
     iterator = dataset.create_tuple_iterator(num_epochs=3, output_numpy=True)
     assert [sums(iterator) for _ in range(3)] == epochs[1:4]
     assert sums(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)) == epochs[4]

@@ -22,7 +22,7 @@ from mindspore import nn, ops
 from mindcv_hrnet import models
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.deploy.runner import load_model
-from mindcv_hrnet.engine.build import build_preprocess, build_step
+from mindcv_hrnet.engine.build import build_preprocess, build_step, drop_rates_of
 from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.open_data import open_data, open_validation
 from mindcv_hrnet.engine.schedules import build_schedule
@@ -30,6 +30,7 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.jobs.export import export
 from mindcv_hrnet.jobs.train import train
 from mindcv_hrnet.jobs.validate import validate
+from mindcv_hrnet.models.drop import Dropout, Row, number_columns
 from mindcv_hrnet.models.hrnet import Bottleneck
 from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
 from mindcv_hrnet.models.variants import Spec
@@ -45,13 +46,17 @@ class Sketch(nn.Cell):
         super().__init__()
         self.conv1 = Conv2d(in_channels, 4, stride=2)
         self.bn1 = BatchNorm(4)
-        self.layer1 = nn.SequentialCell(Bottleneck(4, 4, drop_path_rate))
+        self.layer1 = Row(Bottleneck(4, 4, drop_path_rate))
         self.pool = GlobalMean()
-        self.dropout = nn.Dropout(p=drop_rate)
+        self.drops = drop_rate > 0
+        if self.drops:
+            self.dropout = Dropout(drop_rate)
         self.classifier = Dense(4, num_classes)
+        number_columns(self)
 
-    def construct(self, images):
-        return self.classifier(self.dropout(self.pool(self.layer1(self.bn1(self.conv1(images))))))
+    def construct(self, images, keep=None):
+        features = self.pool(self.layer1(self.bn1(self.conv1(images)), keep))
+        return self.classifier(self.dropout(features, keep) if self.drops else features)
 
 
 @contextmanager
@@ -113,7 +118,12 @@ def frozen(arrays):
 def train_loader(config):
     config, source, _ = open_data(config)
     loader = TrainLoader(
-        source, config.data, config.augmentation, config.system.seed, in_channels=config.model.in_channels
+        source,
+        config.data,
+        config.augmentation,
+        config.system.seed,
+        in_channels=config.model.in_channels,
+        drop_rates=drop_rates_of(config.model),
     )
     return config, loader
 
@@ -130,7 +140,7 @@ def device_batch(config):
     config, loader = train_loader(config)
     with closing(loader):
         batch = [ms.Tensor(array) for array in next(loader.batches(0))]
-    return frozen([tensor.asnumpy() for tensor in build_preprocess(config)(*batch)])
+    return frozen([tensor.asnumpy() for tensor in build_preprocess(config)(*batch[:4])])
 
 
 def validation_batches(config):

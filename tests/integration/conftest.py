@@ -13,7 +13,10 @@ from repository import ROOT
 
 RECIPE = ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml"
 # Short, and without the pipeline's help: what these tests ask is what comes out
-SHORT = ["--num_samples", "96", "--epoch_size", "2", "--warmup_epochs", "0", "--decay_epochs", "2"]
+SHORT = [
+    *("--num_samples", "96", "--epoch_size", "2", "--warmup_epochs", "0", "--decay_epochs", "2"),
+    *("--drop_rate", "0.1", "--drop_path_rate", "0.1"),  # a resumed run must drop the same
+]
 
 
 @dataclass(frozen=True)

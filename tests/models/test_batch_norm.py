@@ -82,23 +82,25 @@ def test_moved_by_one_assignment_where_the_kernel_runs_twice(tiny_spec):
 
 @pytest.mark.slow
 def test_recomputing_changes_nothing_but_memory(tiny_spec):
+    """Also where branches are dropped: both forward passes drop what the batch says."""
     ms.set_context(mode=ms.GRAPH_MODE)
     draw = np.random.default_rng(0)
     images = Tensor(draw.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8))
     unused = Tensor(np.zeros((4, 4), np.int32)), Tensor(np.zeros((4, 5), np.float32))
+    keep = Tensor(draw.integers(0, 2, (4, 9), dtype=np.uint8))
     found = []
     for again in (False, True):
         ms.set_seed(0)
-        network = HRNet(tiny_spec, 3)
+        network = HRNet(tiny_spec, 3, drop_path_rate=0.5)
         train = TrainConfig(recompute=again)
         if again:
             recompute(network)
         optimizer = build_optimizer(
-            network.trainable_params(), np.full(3, 0.01, np.float32), OptimizerConfig(opt="momentum")
+            network.trainable_params(), np.full(3, 0.002, np.float32), OptimizerConfig(opt="momentum")
         )
         preprocess, loss = Preprocess((0.0,) * 3, (255.0,) * 3, 32, 3), build_loss(LossConfig())
         step = TrainStep(network, preprocess, loss, optimizer, Cluster(), train, LossConfig()).set_train()
-        losses = [float(step(images, Tensor([0, 1, 2, 0], ms.int32), *unused).asnumpy()) for _ in range(3)]
+        losses = [float(step(images, Tensor([0, 1, 2, 0], ms.int32), *unused, keep).asnumpy()) for _ in range(3)]
         weights = np.concatenate([p.asnumpy().ravel() for p in network.trainable_params()])
         found.append((losses, weights, statistics_of(network)))
     for ordinary, recomputed in zip(*found, strict=True):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from mindcv_hrnet.models import HRNet
+from mindcv_hrnet.models.drop import DropBranch, Dropout, drop_rates
 from mindcv_hrnet.models.hrnet import BasicBlock, Bottleneck, HRNetFeatures
-from mindcv_hrnet.models.layers import DropBranch
 
 
 def rates(network):
-    return [cell.dropout.p for _, cell in network.cells_and_names() if isinstance(cell, DropBranch)]
+    return [cell.rate for _, cell in network.cells_and_names() if isinstance(cell, DropBranch)]
 
 
 @pytest.mark.parametrize("mode", [ms.PYNATIVE_MODE, ms.GRAPH_MODE])
@@ -70,3 +70,35 @@ def test_the_seed_decides_and_evaluation_drops_nothing(tiny_spec, images):
     assert (first != second).any()
     np.testing.assert_array_equal([first, second], outputs(0.5, True))
     np.testing.assert_array_equal(outputs(0.5, False), outputs(0.0, False))
+
+
+def test_columns_are_those_that_the_loader_draws(tiny_spec):
+    network = HRNet(tiny_spec, 5, 3, drop_rate=0.25, drop_path_rate=0.3)
+    drawn = drop_rates(tiny_spec, drop_rate=0.25, drop_path_rate=0.3)
+    branches = [cell for _, cell in network.cells_and_names() if isinstance(cell, DropBranch)]
+    assert [cell.column for cell in branches] == list(range(9)) and network.dropout.column == 9
+    assert drawn == pytest.approx([*rates(network), *[0.25] * tiny_spec.head_features])
+    assert drop_rates(tiny_spec) == ()
+
+
+def test_each_cell_drops_what_its_columns_say():
+    x = ms.Tensor(np.arange(1, 13).reshape(3, 4, 1, 1), ms.float32)
+    keep = ms.Tensor([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 0, 1]], ms.uint8)
+    branch, features = DropBranch(0.5).set_train(), Dropout(0.2).set_train()
+    branch.column = 1
+    np.testing.assert_array_equal(branch(x, keep).asnumpy(), x.asnumpy() * np.reshape([0, 2, 2], (3, 1, 1, 1)))
+    features.column = 2
+    pairs = x.asnumpy().reshape(3, 4)[:, :2]
+    expected = pairs * [[1.25, 1.25], [0, 0], [0, 1.25]]
+    np.testing.assert_allclose(features(ms.Tensor(pairs), keep).asnumpy(), expected, rtol=1e-6)
+    assert (branch.set_train(False)(x, keep) == x).all() and (features.set_train(False)(x, keep) == x).all()
+
+
+def test_the_batch_decides_what_the_network_drops(tiny_spec, images):
+    x = images(4, 3, 32, 32)
+    network = HRNet(tiny_spec, 5, 3, drop_rate=0.5, drop_path_rate=0.5).set_train()
+    draw = np.random.default_rng(0)
+    some, others = (ms.Tensor(draw.integers(0, 2, (4, 9 + tiny_spec.head_features), dtype=np.uint8)) for _ in range(2))
+    first = network(x, some).asnumpy()
+    np.testing.assert_array_equal(network(x, some).asnumpy(), first)
+    assert (network(x, others).asnumpy() != first).any()

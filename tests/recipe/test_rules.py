@@ -43,11 +43,6 @@ from mindcv_hrnet.recipe.config import parse_config
             "command line: color_jitter turns the hue by 0.9; half of the circle, 0.5, is the most",
         ),
         (
-            "--recompute on --drop_path_rate 0.2",
-            "command line: recompute is True, but drop_path_rate is 0.2: computed again, other branches would drop; "
-            "set one of them to its default",
-        ),
-        (
             "--export_dynamic_size --file_format ONNX,MINDIR",
             "command line: export_dynamic_size is True, but file_format is ONNX, MINDIR; images of any size are for "
             "ONNX alone: set file_format ONNX",

@@ -72,8 +72,8 @@ def reading(config: Config, device: str, devices: int, seconds: float = MEASURE_
         return Finding(YELLOW, "reading", text, "--data_dir FOLDER with the training split")
     try:
         source = open_split(config.data.data_dir, config.data.train_split, dataset=config.data.dataset)
-        settings = {"in_channels": config.model.in_channels}
-        with closing(TrainLoader(source, config.data, config.augmentation, config.system.seed, **settings)) as loader:
+        channels, seed = config.model.in_channels, config.system.seed
+        with closing(TrainLoader(source, config.data, config.augmentation, seed, in_channels=channels)) as loader:
             rate = _images_per_second(loader, seconds)
     except UserError as error:
         return Finding(RED, "reading", str(error), "docs/data.md")
