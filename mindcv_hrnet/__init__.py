@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from mindcv_hrnet.runtime.kernels import choose_kernels
 
 if TYPE_CHECKING:
+    from mindcv_hrnet.jobs.predict import load_classifier
     from mindcv_hrnet.models import create_model, describe, list_models
 
 __version__ = "0.2.0"
 
-__all__ = ["__version__", "create_model", "describe", "list_models"]
+__all__ = ["__version__", "create_model", "describe", "list_models", "load_classifier"]
 
 
 choose_kernels(os.environ)
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from mindcv_hrnet import models
 
         return getattr(models, name)
+    if name == "load_classifier":
+        from mindcv_hrnet.jobs.predict import load_classifier
+
+        return load_classifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -22,7 +22,6 @@ try:
     from mindcv_hrnet import __version__
     from mindcv_hrnet.errors import ConfigError, UserError, nearest
     from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config
-    from mindcv_hrnet.recipe.schema import Parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
 except ModuleNotFoundError as error:  # a user's shell without the environment
@@ -72,6 +71,7 @@ RECIPE_JOBS = {
 
 # What takes no recipe: a module with `parse(argv) -> settings` and `run(settings)`, and what the help says
 PLAIN_JOBS = {
+    "predict": ("mindcv_hrnet.jobs.predict", "Classify images with an exported network."),
     "serve": ("mindcv_hrnet.jobs.serve", "Answer over HTTP with an exported network."),
     "doctor": ("mindcv_hrnet.jobs.doctor", "Say on one page whether this machine can run a recipe."),
     "convert": ("mindcv_hrnet.jobs.convert", "Convert weights between MindSpore, PyTorch and safetensors files."),
@@ -94,8 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, *rest = arguments
     if command in RECIPE_JOBS:
         return run_job(command, rest, f"mindcv-hrnet {command}")
-    if command in OTHER_JOBS:
-        return guarded(lambda: OTHER_JOBS[command](rest))
     if command in PLAIN_JOBS:
         return guarded(lambda: run_plain_job(command, rest))
     known = summaries()
@@ -107,7 +105,7 @@ def summaries() -> dict[str, str]:
     """Every command with its one line of help."""
     recipe_jobs = {name: job.summary for name, job in RECIPE_JOBS.items()}
     plain_jobs = {name: summary for name, (_, summary) in PLAIN_JOBS.items()}
-    return {**recipe_jobs, "predict": "Classify images with an exported network.", **plain_jobs}
+    return {**recipe_jobs, **plain_jobs}
 
 
 def overview() -> str:
@@ -203,20 +201,3 @@ def _set_up_logging() -> None:
     handler.setFormatter(logging.Formatter("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s"))
     logger.handlers[:] = [handler]
     logger.propagate = False
-
-
-def _predict(argv: Sequence[str]) -> None:
-    parser = Parser("mindcv-hrnet predict", description="Classify images with an exported network.")
-    parser.add_argument("images", nargs="+", help="image files")
-    parser.add_argument("--model", required=True, help="MINDIR file that export.py wrote")
-    parser.add_argument("--top", type=int, default=5, help="classes to print per image (default 5)")
-    options = parser.parse_args(argv)
-    if options.top < 1:
-        raise ConfigError(f"command line: top: {options.top} is not accepted; must be >= 1")
-    model, images = absolute(options.model), [absolute(image) for image in options.images]
-    with scratch_folder():
-        for prediction in importlib.import_module("mindcv_hrnet.jobs.predict").predict(model, images, options.top):
-            print(prediction)
-
-
-OTHER_JOBS = {"predict": _predict}

@@ -15,7 +15,7 @@ ROOMS = ("cli", "jobs", "serving", "engine", "deploy", "data", "recipe", "models
 ORDER_INSIDE = {
     "data": (
         *("splitting", "to_mindspore", "loader", "packing", "sampler", "augment", "prefetch", "retry", "sources"),
-        *("transforms", "decode", "rng"),
+        *("transforms", "decode", "sheet", "rng"),
     ),
     "weights": ("pretrained", "hub", "fit", "read", "write", "naming", "formats"),
 }

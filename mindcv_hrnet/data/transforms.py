@@ -371,7 +371,11 @@ class EvalTransform:
 
     def __call__(self, data: bytes, out: np.ndarray) -> None:
         """Write the image into `out`, (3 or 1, size, size) uint8. Raises UnreadableImage."""
-        store(resize_centre_crop(decode(data), self.resize, self.size, self.resample), out)
+        self.place(decode(data), out)
+
+    def place(self, image: np.ndarray, out: np.ndarray) -> None:
+        """The same for (H, W, 3) uint8 RGB."""
+        store(resize_centre_crop(image, self.resize, self.size, self.resample), out)
 
 
 def store(image: np.ndarray, out: np.ndarray) -> None:

@@ -21,6 +21,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 # field and wire type of the first byte
 _FORMATS = {(_VERSION << 3) | _BYTES: MINDIR, (_VERSION << 3) | _VARINT: ONNX}
+# a MindSpore checkpoint is a message of nothing but these, one for each weight
+_WEIGHT = 1
+CHECKPOINT = "is a checkpoint, weights alone; pass its run folder, or export it with export.py"
 NO_MODEL = "is no model file that export.py wrote (MINDIR or ONNX)"
 
 
@@ -47,7 +50,10 @@ def read_container(path: Path) -> tuple[str, Metadata]:
             if kind is None:
                 raise CheckpointError(f"{path}: {NO_MODEL}; export a checkpoint with export.py")
             found = list(_fields(file, 0, path.stat().st_size))
-            if _GRAPH not in {field.number for field in found}:
+            numbers = {field.number for field in found}
+            if kind == MINDIR and numbers == {_WEIGHT} and len(found) > 1:
+                raise CheckpointError(f"{path}: {CHECKPOINT}")
+            if _GRAPH not in numbers:
                 raise _Damaged
             notes = dict(_note(file, field) for field in found if field.number == _NOTE)
     except _Damaged:

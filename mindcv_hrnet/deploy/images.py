@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.data.transforms import EvalTransform, interpolation
 from mindcv_hrnet.deploy.metadata import Metadata
 
@@ -24,6 +25,14 @@ class Preprocessor:
         """(C, S, S) uint8, RGB or grey; written into `out` where that is given. Raises UnreadableImage."""
         pixels = np.empty(self.shape, np.uint8) if out is None else out
         self._transform(data, pixels)
+        return pixels
+
+    def of_pixels(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (C, S, S) uint8: the same for an image that is decoded already."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UnreadableImage(f"it is {tuple(image.shape)} {image.dtype}, not (H, W, 3) uint8 RGB")
+        pixels = np.empty(self.shape, np.uint8)
+        self._transform.place(np.ascontiguousarray(image), pixels)
         return pixels
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:

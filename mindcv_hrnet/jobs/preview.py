@@ -7,15 +7,14 @@ drawn, and what the device makes of it: erased, then mixed. The same code and th
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import mindspore as ms
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from mindcv_hrnet.data.decode import UnreadableImage, decode
 from mindcv_hrnet.data.loader import TrainBatch, TrainLoader
+from mindcv_hrnet.data.sheet import TILE, Tile, draw_sheet
 from mindcv_hrnet.data.transforms import draw_crop
 from mindcv_hrnet.engine.build import build_preprocess
 from mindcv_hrnet.engine.open_data import open_data
@@ -28,20 +27,11 @@ from mindcv_hrnet.runtime.files import make_folder, write_atomically
 logger = logging.getLogger(__name__)
 
 ROWS = 8
-TILE, LINES, LINE, GAP = 160, 3, 13, 4
-CAPTION = LINES * LINE + 4
 DEVICE_TILES = 3
 _WITHOUT_STRENGTH = ("hflip", "vflip", "AutoContrast", "Equalize", "Invert")
 # the others draw a sign, too, and make no use of it
 _SIGNED = ("Rotate", "Shear", "Translate", "ColorInc", "ContrastInc", "BrightnessInc", "SharpnessInc")
-_INK, _PAPER, _BOX = (20, 20, 20), (255, 255, 255), (230, 30, 30)
-
-
-class Tile(NamedTuple):
-    """(H, W, 3) uint8 and the lines below it."""
-
-    image: np.ndarray
-    caption: str
+_BOX = (230, 30, 30)
 
 
 def preview(config: Config) -> Path:
@@ -70,7 +60,7 @@ def preview(config: Config) -> Path:
         loader.close()
     out = run_folder(config) / "preview.png"
     make_folder(out.parent)
-    write_atomically(out, lambda path: _draw(grid).save(path, "PNG"))
+    write_atomically(out, lambda path: draw_sheet(grid, last=DEVICE_TILES).save(path, "PNG"))
     logger.info("%d images, step by step: %s", rows, out)
     return out
 
@@ -131,53 +121,3 @@ def _denormalised(images: np.ndarray, a: AugmentationConfig) -> np.ndarray:
 def _as_rgb(image: np.ndarray) -> np.ndarray:
     """(3 or 1, H, W) -> (H, W, 3)."""
     return np.ascontiguousarray(np.broadcast_to(image, (3, *image.shape[1:])).transpose(1, 2, 0))
-
-
-def _draw(grid: list[list[Tile]]) -> Image.Image:
-    """All rows; the device's tiles of each stand in the last columns."""
-    columns = max(map(len, grid))
-    sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, len(grid) * (TILE + CAPTION + GAP) + GAP), _PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for row, tiles in enumerate(grid):
-        for number, tile in enumerate(tiles):
-            column = number if number < len(tiles) - DEVICE_TILES else columns - len(tiles) + number
-            left, top = GAP + column * (TILE + GAP), GAP + row * (TILE + CAPTION + GAP)
-            picture = _filling(Image.fromarray(tile.image))
-            sheet.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
-            for line, text in enumerate(_wrapped(tile.caption, font)):
-                pen.text((left, top + TILE + line * LINE), text, fill=_INK, font=font)
-    return sheet
-
-
-def _filling(picture: Image.Image) -> Image.Image:
-    """As large as a tile allows; enlarged pixels stay squares."""
-    scale = TILE / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC)
-
-
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def _wrapped(caption: str, font: _Font) -> list[str]:
-    """The lines of a caption, wrapped at spaces to the width of a tile; what does not fit ends in an ellipsis."""
-    lines = []
-    for line in caption.split("\n"):
-        first, *words = line.split(" ")
-        lines.append(first)
-        for word in words:
-            if font.getlength(f"{lines[-1]} {word}") <= TILE:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
-    if len(lines) > LINES:
-        lines[LINES - 1] += " …"
-    return [_fitting(line, font) for line in lines[:LINES]]
-
-
-def _fitting(text: str, font: _Font) -> str:
-    if font.getlength(text) <= TILE:
-        return text
-    while font.getlength(f"{text}…") > TILE:
-        text = text[:-1]
-    return f"{text}…"

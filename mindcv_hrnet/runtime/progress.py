@@ -10,10 +10,10 @@ from tqdm import tqdm
 from mindcv_hrnet.runtime.distributed import Cluster
 
 
-def progress_bar(total: int, label: str, cluster: Cluster, done: int = 0) -> Any:
+def progress_bar(total: int, label: str, cluster: Cluster, done: int = 0, unit: str = "step") -> Any:
     """A tqdm bar on the main rank's terminal, which begins at `done`; a silent one elsewhere."""
     hidden = not (cluster.is_main and sys.stderr.isatty())
-    return tqdm(total=total, initial=done, desc=label, disable=hidden, leave=False, dynamic_ncols=True, unit="step")
+    return tqdm(total=total, initial=done, desc=label, disable=hidden, leave=False, dynamic_ncols=True, unit=unit)
 
 
 class Speed:

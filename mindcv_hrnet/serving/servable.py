@@ -11,6 +11,7 @@ import numpy as np
 
 from mindcv_hrnet.data.decode import UnreadableImage
 from mindcv_hrnet.deploy.images import Preprocessor
+from mindcv_hrnet.deploy.labels import label_names
 from mindcv_hrnet.deploy.runner import Model, load_model
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.runtime.files import reason_of
@@ -68,9 +69,8 @@ class Servable:
         return self.preprocess.as_input(pixels)
 
     def label(self, index: int) -> str:
-        """The class's name, its number where nobody named the classes."""
-        names = self.model.metadata.class_names
-        return names[index] if names else str(index)
+        """The class's name, as `predict` has it."""
+        return label_names(self.model.metadata.class_names, self.classes)[index]
 
 
 def _try_out(model: Model, max_batch: int, path: Path) -> int:

@@ -2,7 +2,7 @@ import logging
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from mindcv_hrnet.data.loader import TrainLoader
 from mindcv_hrnet.data.sources.split import open_split
@@ -34,7 +34,7 @@ def test_one_row_per_image_and_one_tile_per_step(tmp_path, pynative, monkeypatch
     grids = []
     # the device of a process is chosen once, and earlier tests have used it
     monkeypatch.setattr(module, "start", lambda system: None)
-    monkeypatch.setattr(module, "_draw", lambda grid: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
+    monkeypatch.setattr(module, "draw_sheet", lambda grid, last: (grids.append(grid), Image.new("RGB", (2, 2)))[1])
     with caplog.at_level(logging.INFO):
         # a recipe for other classes is previewed as well
         out = module.preview(recipe(tmp_path).override(num_classes=1000))
@@ -76,21 +76,6 @@ def test_what_is_shown_is_what_training_gets(tmp_path):
     loader.close()
 
 
-def test_the_sheet_has_room_for_every_tile():
-    tile = module.Tile(np.zeros((10, 20, 3), np.uint8), "a caption that is much too long for its tile, really\nb")
-    sheet = module._draw([[tile] * 5, [tile] * 7])
-    assert sheet.size == (7 * 164 + 4, 2 * 207 + 4)
-    rows = np.asarray(sheet)[[4 + 80, 4 + 207 + 80]]  # through the pictures, of which the first row has two less
-    filled = [[part.min() < 255 for part in np.split(row[4:], 7)] for row in rows]
-    assert filled == [[True, True, False, False, True, True, True], [True] * 7]
-
-
-def test_small_images_fill_their_tile_with_square_pixels():
-    pixels = np.arange(32 * 32 * 3).reshape(32, 32, 3).astype(np.uint8)
-    sheet = np.asarray(module._draw([[module.Tile(pixels, "")]]))
-    assert (sheet[4:164, 4:164] == pixels.repeat(5, axis=0).repeat(5, axis=1)).all()
-
-
 @pytest.mark.parametrize(
     "name, value, text",
     [
@@ -107,12 +92,3 @@ def test_small_images_fill_their_tile_with_square_pixels():
 )
 def test_a_sign_is_shown_where_it_matters(name, value, text):
     assert module._strength(name, value) == text
-
-
-def test_captions_are_wrapped_and_shortened():
-    font = ImageFont.load_default(11)
-    lines = module._wrapped("7\n500x375 00012.mindrecord: image at byte 5368709120", font)
-    assert " ".join(lines) == "7 500x375 00012.mindrecord: image at byte 5368709120" and len(lines) == 3
-    lines = module._wrapped("a-name-without-a-single-space-to-break-it-at\n" + "word " * 40, font)
-    assert len(lines) == 3 and lines[0].endswith("…") and lines[2].endswith("…")
-    assert all(font.getlength(line) <= module.TILE for line in lines)
