@@ -21,8 +21,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
 # field and wire type of the first byte
 _FORMATS = {(_VERSION << 3) | _BYTES: MINDIR, (_VERSION << 3) | _VARINT: ONNX}
-# a MindSpore checkpoint is a message of nothing but these, one for each weight
-_WEIGHT = 1
+# a MindSpore checkpoint begins like a MINDIR, but has a field 1 for each weight
+_CHECKPOINT = (1, 1)
 CHECKPOINT = "is a checkpoint, weights alone; pass its run folder, or export it with export.py"
 NO_MODEL = "is no model file that export.py wrote (MINDIR or ONNX)"
 
@@ -49,11 +49,12 @@ def read_container(path: Path) -> tuple[str, Metadata]:
             kind = _FORMATS.get(file.read(1)[0]) if path.stat().st_size else None
             if kind is None:
                 raise CheckpointError(f"{path}: {NO_MODEL}; export a checkpoint with export.py")
-            found = list(_fields(file, 0, path.stat().st_size))
-            numbers = {field.number for field in found}
-            if kind == MINDIR and numbers == {_WEIGHT} and len(found) > 1:
-                raise CheckpointError(f"{path}: {CHECKPOINT}")
-            if _GRAPH not in numbers:
+            found: list[_Field] = []
+            for field in _fields(file, 0, path.stat().st_size):
+                found.append(field)
+                if len(found) == len(_CHECKPOINT) and tuple(each.number for each in found) == _CHECKPOINT:
+                    raise CheckpointError(f"{path}: {CHECKPOINT}")
+            if _GRAPH not in {field.number for field in found}:
                 raise _Damaged
             notes = dict(_note(file, field) for field in found if field.number == _NOTE)
     except _Damaged:
