@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from mindcv_hrnet.cli import main
 from mindcv_hrnet.deploy.compare import natural_images
 from mindcv_hrnet.errors import CheckpointError, ConfigError, DataError
 from mindcv_hrnet.jobs import predict as module
-from mindcv_hrnet.runtime.files import write_json, write_text
+from mindcv_hrnet.runtime.files import digest_of, write_json, write_text
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def run(folder, pynative):
     import mindspore as ms
 
     from mindcv_hrnet import create_model
-    from mindcv_hrnet.engine.manifest import Checkpoint, Manifest
+    from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
     from mindcv_hrnet.recipe.config import parse_config
     from mindcv_hrnet.weights import write_weights
 
@@ -137,10 +137,14 @@ def run(folder, pynative):
     ms.set_seed(0)
     network = create_model("hrnet_w18_small", 3)
     arrays = {name: each.asnumpy() for name, each in network.parameters_dict().items()}
-    write_weights(arrays, place / "hrnet_w18_small-best.ckpt")
-    best = Checkpoint("hrnet_w18_small-best.ckpt", 1, 2, 50.0)
-    manifest = Manifest("hrnet_w18_small", ["x", "y", "z"], [best], best, state="hrnet_w18_small-state-1.ckpt")
-    write_json(place / "manifest.json", asdict(manifest))
+    best = place / "hrnet_w18_small-best.ckpt"
+    write_weights(arrays, best)
+    entry = Checkpoint(best.name, 1, 2, 50.0, size=best.stat().st_size, sha256=digest_of(best))
+    state = State("hrnet_w18_small-state-1.ckpt", 1, 2, 0.5, False, 1, 8, 2, 16, 4, 9, "0" * 64)
+    checkpoints = [replace(entry, file="hrnet_w18_small-1.ckpt")]
+    write_json(
+        place / "manifest.json", asdict(Manifest("hrnet_w18_small", ["x", "y", "z"], checkpoints, entry, [state]))
+    )
     return place
 
 
