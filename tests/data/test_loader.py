@@ -1,5 +1,4 @@
 import gc
-import hashlib
 import logging
 import multiprocessing
 import os
@@ -9,7 +8,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from packing import batch_of, images_of, pack
+from packing import images_of, pack
+from streams import RECIPE, batch_of, digest, union_over_ranks
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.prefetch import usable_workers
@@ -17,11 +17,6 @@ from mindcv_hrnet.data.sources.split import ImageFolder
 from mindcv_hrnet.errors import DataError
 
 DROPS = (0.2, *[0.5] * 300)
-RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
-
-
-def digest(batch):
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in batch)).hexdigest()
 
 
 def test_shapes_and_types(folder, sections):
@@ -79,19 +74,10 @@ def test_every_sample_of_every_epoch_drops_its_own_share(folder, sections):
 def test_the_union_over_ranks_is_the_same(folder, sections):
     source = ImageFolder(folder({"a": 9, "b": 8}))
 
-    def images(size):
-        seen = []
-        for rank in range(size):
-            settings = sections(batch_size=8 // size, **RECIPE)
-            loader = TrainLoader(source, *settings, seed=5, rank=rank, size=size, drop_rates=DROPS)
-            for step, batch in enumerate(loader.batches(1)):
-                rows = zip(batch.images, batch.labels, batch.erase, batch.keep, strict=True)
-                seen.extend((step, digest(row)) for row in rows)
-            loader.close()
-        return sorted(seen)
-
-    one = images(1)
-    assert len(one) == 16 and images(2) == one and images(4) == one and images(8) == one
+    one = union_over_ranks(source, sections, 1, drop_rates=DROPS, **RECIPE)
+    assert len(one) == 16
+    for size in (2, 4, 8):
+        assert union_over_ranks(source, sections, size, drop_rates=DROPS, **RECIPE) == one
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "tars"])

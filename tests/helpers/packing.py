@@ -1,10 +1,11 @@
-"""What several tests share: tars made of bytes, and the stream of images that training gets."""
+"""Tars made of bytes, and the assertion that shards are what a folder is."""
 
-import hashlib
 import io
 import tarfile
 
-from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
+from streams import stream
+
+from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.data.sources.shards import Shards
 from mindcv_hrnet.data.sources.split import ImageFolder, class_names_of, open_split
 
@@ -22,28 +23,6 @@ def pack(path, members):
 
 def images_of(root):
     return [(path.name, path.read_bytes()) for path in sorted(root.glob("*.jpg"))]
-
-
-def stream(source, sections, size=1, **extra):
-    batches = []
-    for rank in range(size):
-        data, augmentation = sections(batch_size=4 // size, auto_augment="randaug-m7-mstd0.5", **extra)
-        loader = TrainLoader(source, data, augmentation, seed=5, rank=rank, size=size)
-        for epoch in range(2):
-            for step, batch in enumerate(loader.batches(epoch)):
-                for image, label in zip(batch.images, batch.labels, strict=True):
-                    batches.append((epoch, step, hashlib.sha256(image.tobytes()).hexdigest(), int(label)))
-        loader.close()
-    return sorted(batches)
-
-
-def batch_of(settings, root, rank, size, epoch, step):
-    """Digest of one batch, of a loader made for it alone; for a process of its own."""
-    data, augmentation = settings
-    loader = TrainLoader(open_split(root, ""), data, augmentation, seed=5, rank=rank, size=size)
-    batch = next(loader.batches(epoch, step))
-    loader.close()
-    return hashlib.sha256(b"".join(part.tobytes() for part in batch)).hexdigest()
 
 
 def assert_as_the_folder(data_dir, root, sections):

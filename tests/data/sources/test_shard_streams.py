@@ -1,17 +1,13 @@
 """Tars and MindRecord files give the batches of the folder, for any number of workers and of ranks."""
 
-import hashlib
-
-import numpy as np
 import pytest
 from mindspore.mindrecord import FileWriter
 from packing import images_of, pack
+from streams import RECIPE, digest, union_over_ranks
 
 from mindcv_hrnet.data.loader import TrainLoader
 from mindcv_hrnet.data.sources.shards import Shards
 from mindcv_hrnet.data.sources.split import ImageFolder, open_split
-
-RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
 
 
 @pytest.fixture(params=["tar", "mindrecord"])
@@ -33,10 +29,6 @@ def sources(request, folder, tmp_path):
     return ImageFolder(root), packed
 
 
-def digest(parts):
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
-
-
 def test_workers_change_nothing(sources, sections, cores):
     def batches(source, workers):
         loader = TrainLoader(source, *sections(num_parallel_workers=workers, **RECIPE), seed=5)
@@ -51,16 +43,6 @@ def test_workers_change_nothing(sources, sections, cores):
 
 
 def test_ranks_change_nothing(sources, sections):
-    def images(source, size):
-        seen = []
-        for rank in range(size):
-            loader = TrainLoader(source, *sections(batch_size=8 // size, **RECIPE), seed=5, rank=rank, size=size)
-            for step, batch in enumerate(loader.batches(1)):
-                rows = zip(batch.images, batch.labels, batch.erase, strict=True)
-                seen.extend((step, digest(row)) for row in rows)
-            loader.close()
-        return sorted(seen)
-
     plain, packed = sources
-    one = images(plain, 1)
-    assert len(one) == 16 and all(images(packed, size) == one for size in (1, 2, 4, 8))
+    one = union_over_ranks(plain, sections, 1, **RECIPE)
+    assert len(one) == 16 and all(union_over_ranks(packed, sections, size, **RECIPE) == one for size in (1, 2, 4, 8))
