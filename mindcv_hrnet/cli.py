@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or comma
 """
 
 import importlib
+import io
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, o
 
 try:
     from mindcv_hrnet import __version__
-    from mindcv_hrnet.errors import ConfigError, UserError, nearest
+    from mindcv_hrnet.errors import ConfigError, UserError, nearest, one_line
     from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
@@ -97,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in PLAIN_JOBS:
         return guarded(lambda: run_plain_job(command, rest))
     known = summaries()
-    print(f"error: unknown command '{command}'{nearest(command, known)}; see mindcv-hrnet --help", file=sys.stderr)
+    message = f"error: unknown command '{command}'{nearest(command, known)}; see mindcv-hrnet --help"
+    print(one_line(message), file=sys.stderr)
     return ConfigError.exit_code
 
 
@@ -140,6 +142,8 @@ def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = N
 def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's error becomes one line and its exit code, never a traceback."""
     prepare_environment(os.environ)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     _set_up_logging()
     if launcher_of(os.environ)[2] == 1:
         # While a graph runs, MindSpore turns Ctrl-C into a SIGTERM to itself. Ranks are left to their launcher.
@@ -192,12 +196,19 @@ def with_absolute_paths(config: Config) -> Config:
     )
 
 
+class _OneLine(logging.Formatter):
+    """Names of files with a line break or broken bytes in them stay on their line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+
 def _set_up_logging() -> None:
     """Plain lines on stdout; of the ranks of a job only the first tells what goes well."""
     _, rank, size = launcher_of(os.environ)
     logger = logging.getLogger("mindcv_hrnet")
     logger.setLevel(logging.INFO if rank <= 0 else logging.WARNING)
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s"))
+    handler.setFormatter(_OneLine("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s"))
     logger.handlers[:] = [handler]
     logger.propagate = False

@@ -292,3 +292,17 @@ def test_process_says_one_line(tmp_path, argv, name, code, start):
     assert (result.returncode, result.stdout) == (code, "")
     assert result.stderr.startswith(start.format(path=path)) and result.stderr.count("\n") == 1
     assert [child.name for child in tmp_path.iterdir()] == ([name] if name else [])
+
+
+def test_log_lines_and_output_hold_any_file_name(capsys):
+    import logging
+
+    from mindcv_hrnet.cli import guarded
+
+    def work():
+        logging.getLogger("mindcv_hrnet").info("read %s", "a\nb\udc80")
+        print("c\udc80")
+        raise DataError("d\ne\udc80: no such file")
+
+    assert guarded(work) == DataError.exit_code
+    assert capsys.readouterr() == ("read a\\nb\\udc80\nc\\udc80\n", "error: d\\ne\\udc80: no such file\n")

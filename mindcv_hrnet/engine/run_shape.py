@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from mindcv_hrnet.errors import RunError
 
+MOST_STEPS = 100_000_000  # ImageNet for 80,000 epochs on eight devices
+
 
 @dataclass(frozen=True)
 class RunShape:
@@ -42,6 +44,13 @@ class RunShape:
         """Steps that sink mode runs in a row: `wanted` at most, and such that no epoch has a rest."""
         common = math.gcd(self.steps_per_epoch, self.first_step)
         return max(size for size in range(1, min(wanted, common) + 1) if common % size == 0)
+
+    def check_length(self) -> None:
+        """Raise RunError where the table of learning rates would not fit into memory."""
+        if self.steps > MOST_STEPS:
+            raise RunError(
+                f"epoch_size {self.epochs} x {self.steps_per_epoch} steps are more than {MOST_STEPS}; lower epoch_size"
+            )
 
     def check_accumulation(self, accumulation: int) -> None:
         """Raise RunError where an update would need more steps than an epoch has."""

@@ -128,6 +128,7 @@ def _shape_of_run(
         global_batch_size=config.data.batch_size * cluster.size,
         first_step=resumed.entry.step if resumed else 0,
     )
+    shape.check_length()
     if resumed:
         check_sizes(resumed, shape, images, cluster)
     shape.check_accumulation(config.train.gradient_accumulation_steps)

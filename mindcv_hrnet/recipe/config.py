@@ -26,8 +26,9 @@ from mindcv_hrnet.recipe.keys import (
 )
 from mindcv_hrnet.recipe.migrate import meant_by, old_names, translate
 from mindcv_hrnet.recipe.rules import contradiction
-from mindcv_hrnet.recipe.schema import annotations, build_parser, read_option, read_yaml
+from mindcv_hrnet.recipe.schema import annotations, build_parser, read_option
 from mindcv_hrnet.recipe.shelf import recipe_path
+from mindcv_hrnet.recipe.yaml_file import quoted, read_yaml
 from mindcv_hrnet.runtime.files import expand_home
 
 
@@ -56,9 +57,8 @@ class Config:
 
     def to_yaml(self) -> str:
         """The recipe as text that `parse_config(["-c", file])` reads back to an equal Config."""
-        # JSON values are YAML values, and keep each key on one line
         blocks = (
-            [f"# {name}", *(f"{key}: {json.dumps(value)}" for key, value in section.items()), ""]
+            [f"# {name}", *(f"{key}: {_on_one_line(value)}" for key, value in section.items()), ""]
             for name, section in asdict(self).items()
         )
         return "\n".join(line for block in blocks for line in block)
@@ -66,6 +66,13 @@ class Config:
     def override(self, **values: Any) -> "Config":
         """A checked copy with other values for some keys."""
         return _assemble({**self.to_dict(), **values}, dict.fromkeys(values, "override"))
+
+
+def _on_one_line(value: Any) -> str:
+    """A value as YAML. JSON's numbers, lists and constants are YAML's; texts are not in every case."""
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_on_one_line, value))}]"
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 SECTIONS: dict[str, type] = {item.name: item.default_factory for item in fields(Config)}  # type: ignore[misc]

@@ -19,6 +19,9 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "lion", "rmsprop",
 ORIGINAL_DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist")
 # Curves from min_lr to lr and back, which contain their own warm-up
 CYCLES = ("one_cycle", "cyclic")
+MOST = 2**31 - 1
+# Far beyond any run, and few enough for a table of learning rates
+MOST_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class SystemConfig:
         "auto", "device; auto takes the best that works here", choices=("auto", "Ascend", "GPU", "CPU")
     )
     val_while_train: bool = option(False, "validate during training")
-    val_interval: int = option(1, "epochs between validations", low=1)
-    log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1)
+    val_interval: int = option(1, "epochs between validations", low=1, high=MOST_EPOCHS)
+    log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1, high=MOST)
     seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
     compile_cache: bool = option(True, "keep compiled graphs for the next start of the same recipe (graph mode)")
 
@@ -52,10 +55,10 @@ class DataConfig:
     train_split: str = option("train", "folder of the training split inside data_dir; of original files train")
     val_split: str = option("val", "folder of the validation split inside data_dir; of original files val or test")
     dataset_download: bool = option(False, "fetch original files that are missing in data_dir")
-    num_parallel_workers: int = option(8, "decoding threads per device; clamped to the cores", low=1)
+    num_parallel_workers: int = option(8, "decoding threads per device; clamped to the cores", low=1, high=1024)
     shuffle: bool = option(True, "draw a new sample order each epoch")
-    num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1)
-    batch_size: int = option(128, "images per device and step", low=1)
+    num_samples: int | None = option(None, "use this many samples of the training split; None: all", low=1, high=MOST)
+    batch_size: int = option(128, "images per device and step", low=1, high=65536)
     drop_remainder: bool = option(True, "drop an incomplete last batch; False: fill it with the epoch's first samples")
     eval_shuffle: bool = option(False, "validate in a shuffled order; the scores are the same")
 
@@ -64,7 +67,7 @@ class DataConfig:
 class AugmentationConfig:
     """From an image file to what the network sees."""
 
-    image_resize: int = option(224, "side of the network's input, pixels", low=32)
+    image_resize: int = option(224, "side of the network's input, pixels", low=32, high=4096)
     scale: tuple[float, float] = option((0.08, 1.0), "random resized crop: area range", above=0, high=1)
     ratio: tuple[float, float] = option((0.75, 1.333), "random resized crop: aspect ratio range", above=0)
     hflip: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
@@ -83,7 +86,7 @@ class AugmentationConfig:
     re_scale: tuple[float, float] = option((0.02, 0.33), "random erasing: area range", above=0, high=1)
     re_ratio: tuple[float, float] = option((0.3, 3.3), "random erasing: aspect ratio range", above=0)
     re_value: float | str = option(0, "random erasing: 0 (the mean colour) or random", choices=(0, "random"))
-    re_max_attempts: int = option(10, "random erasing: tries to place the box", low=1)
+    re_max_attempts: int = option(10, "random erasing: tries to place the box", low=1, high=1000)
     mean: tuple[float, ...] = option((123.675, 116.28, 103.53), "subtracted per channel, in 0..255", low=0, high=255)
     std: tuple[float, ...] = option((58.395, 57.12, 57.375), "divided by per channel, in 0..255", above=0, high=255)
     crop_pct: float = option(
@@ -92,9 +95,9 @@ class AugmentationConfig:
     mixup: float = option(0.0, "mixup alpha; 0: off", low=0)
     cutmix: float = option(0.0, "cutmix alpha; 0: off", low=0)
     cutmix_prob: float = option(1.0, "probability that a batch is mixed", low=0, high=1)
-    mixup_off_epoch: int = option(0, "mix no batch after this many epochs; 0: mix to the end", low=0)
+    mixup_off_epoch: int = option(0, "mix no batch after this many epochs; 0: mix to the end", low=0, high=MOST_EPOCHS)
     aug_repeats: int = option(
-        0, "times that each drawn image comes in a row, on different ranks; an epoch keeps its length", low=0
+        0, "times that each drawn image comes in a row, on different ranks; an epoch keeps its length", low=0, high=1000
     )
 
 
@@ -103,7 +106,9 @@ class ModelConfig:
     """The network and the weights that it starts from."""
 
     model: str = option("hrnet_w32", "network", choices=tuple(VARIANTS))
-    num_classes: int | None = option(None, "classes; None: as many as the data set or the checkpoint has", low=1)
+    num_classes: int | None = option(
+        None, "classes; None: as many as the data set or the checkpoint has", low=1, high=1000000
+    )
     in_channels: int = option(3, "image channels", choices=(1, 3))
     drop_rate: float | None = option(None, "dropout before the classifier", low=0, below=1)
     drop_path_rate: float | None = option(
@@ -130,14 +135,14 @@ class ModelConfig:
 class TrainConfig:
     """The loop around the training step, and what a run keeps."""
 
-    epoch_size: int = option(90, "epochs", low=1)
+    epoch_size: int = option(90, "epochs", low=1, high=MOST_EPOCHS)
     dataset_sink_mode: bool = option(True, "feed the device from a queue; MindSpore has it on Ascend and GPU only")
     ckpt_save_dir: str = option("./ckpt", "run folder: recipe, metrics, checkpoints")
-    ckpt_save_interval: int = option(1, "epochs between checkpoints", low=1)
+    ckpt_save_interval: int = option(1, "epochs between checkpoints", low=1, high=MOST_EPOCHS)
     ckpt_save_policy: str = option(
         "latest_k", "which checkpoints stay: the newest, or the best by top-1", choices=("latest_k", "top_k")
     )
-    keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1)
+    keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1, high=MOST_EPOCHS)
     resume_opt: bool = option(
         False, "continue the run in ckpt_save_dir, or else the one that wrote ckpt_path, optimizer and all"
     )
@@ -149,7 +154,7 @@ class TrainConfig:
     recompute: bool = option(False, "save memory: compute activations again in the backward pass (graph mode)")
     clip_grad: bool = option(False, "clip the global gradient norm")
     clip_value: float = option(15.0, "largest global gradient norm", above=0)
-    gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1)
+    gradient_accumulation_steps: int = option(1, "steps whose mean gradient makes one update", low=1, high=1000000)
 
 
 @dataclass(frozen=True)
@@ -181,17 +186,21 @@ class SchedulerConfig:
     scheduler: str = option("cosine_decay", "curve after warm-up", choices=SCHEDULERS)
     lr: float = option(1e-3, "learning rate after warm-up", above=0)
     min_lr: float = option(1e-6, "where cosine_decay and one_cycle end and cyclic turns", low=0)
-    warmup_epochs: int = option(3, "epochs of linear warm-up", low=0)
+    warmup_epochs: int = option(3, "epochs of linear warm-up", low=0, high=MOST_EPOCHS)
     warmup_factor: float = option(0.0, "warm-up starts at lr times this", low=0, high=1)
-    decay_epochs: int = option(100, "cosine_decay: epochs from lr to min_lr; step_decay: epochs per step", low=1)
+    decay_epochs: int = option(
+        100, "cosine_decay: epochs from lr to min_lr; step_decay: epochs per step", low=1, high=MOST_EPOCHS
+    )
     decay_rate: float = option(
         0.9, "factor per step or milestone, or per epoch of exponential_decay; power of polynomial_decay", above=0
     )
     multi_step_decay_milestones: tuple[int, ...] = option(
-        (30, 60, 90), "multi_step_decay: epochs after warm-up at which the rate falls", low=1
+        (30, 60, 90), "multi_step_decay: epochs after warm-up at which the rate falls", low=1, high=MOST_EPOCHS
     )
     lr_epoch_stair: bool = option(False, "change the rate once per epoch instead of every step")
-    num_cycles: int = option(1, "cosine_decay: cycles, one more than restarts; cyclic: triangles", low=1)
+    num_cycles: int = option(
+        1, "cosine_decay: cycles, one more than restarts; cyclic: triangles", low=1, high=MOST_EPOCHS
+    )
     cycle_decay: float = option(1.0, "cosine_decay: factor on lr at each restart", above=0, high=1)
 
 
@@ -239,7 +248,7 @@ class ExportConfig:
     file_name: str = option(
         "", "file to write, with or without its suffix; empty: the model's name, beside the checkpoint"
     )
-    export_batch_size: int = option(0, "fixed batch size; 0: any", low=0)
+    export_batch_size: int = option(0, "fixed batch size; 0: any", low=0, high=65536)
     export_dynamic_size: bool = option(False, "ONNX: images of any height and width from 32 up")
     export_input: str = option(
         "float32", "what the file takes: normalised float32, or uint8 pixels", choices=("float32", "uint8")

@@ -1,5 +1,6 @@
 """Settings that cannot both be meant: one row each; the first that a recipe breaks is told."""
 
+import os
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from mindcv_hrnet.models.amp_names import AMP_LAYERS, OTHER_LAYERS
 from mindcv_hrnet.models.stages import STAGES
 from mindcv_hrnet.recipe.keys import CYCLES, ORIGINAL_DATASETS
+from mindcv_hrnet.runtime.files import LONGEST_NAME
 
 FALL_BY_RATE = ("exponential_decay", "step_decay", "multi_step_decay")
 END_AT_MIN_LR = ("cosine_decay", *CYCLES)
@@ -50,7 +52,15 @@ def _wants_nesterov(r: Any) -> bool:
     return r.opt == "nesterov" or (r.use_nesterov and r.opt in ("sgd", "momentum"))
 
 
+def _too_long(key: str) -> Rule:
+    return Rule(
+        lambda r: len(os.fsencode(getattr(r, key))) > LONGEST_NAME,
+        lambda r: f"{key} has more than {LONGEST_NAME} bytes, which no folder's name can have; shorten it",
+    )
+
+
 RULES = (
+    *map(_too_long, ("train_split", "val_split")),
     Rule(
         lambda r: not r.data_dir,
         lambda r: "data_dir is empty; name the folder of your data set",

@@ -1,17 +1,15 @@
-"""Turns dataclass fields into recipe options: conversion, range checks, YAML, command line and help.
+"""Turns dataclass fields into recipe options: conversion, range checks, command line and help.
 
 Knows nothing of HRNet: `config.py` declares the options, this module reads them.
 """
 
 import argparse
+import os
 import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, field, fields
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mindcv_hrnet.errors import ConfigError, nearest
 
@@ -114,12 +112,13 @@ def _to_float(value: Any) -> float:
 def _number(value: Any, kind: type) -> Any:
     try:
         return kind(value)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError from error
 
 
 def _to_str(value: Any) -> str:
-    if not isinstance(value, str):
+    # No file can be called what cannot be encoded, or has a zero in it
+    if not isinstance(value, str) or b"\0" in os.fsencode(value):
         raise ValueError
     return value
 
@@ -193,42 +192,6 @@ def read_option(option_field: Field[Any], annotation: Any, value: Any, origin: s
     if problem:
         raise ConfigError(f"{origin}: {option_field.name}: {shown!r} is not accepted; {problem}")
     return converted
-
-
-# --- YAML ----------------------------------------------------------------------------------------------------------
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice instead of keeping the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                mark = node.value[index][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """The flat mapping in a recipe file, or a one-line ConfigError."""
-    if not Path(path).is_file():
-        raise ConfigError(f"{path}: recipe not found; -c takes a YAML file, or a name of: mindcv-hrnet recipes")
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_RecipeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: holds a {type(content).__name__}; a recipe is a flat list of 'key: value' lines")
-    for key, value in content.items():
-        if isinstance(value, dict):
-            raise ConfigError(f"{path}: '{key}' holds a mapping; a recipe is flat, move its keys to the top level")
-    return content
 
 
 # --- command line --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def recipe_names() -> list[str]:
 
 def recipe_path(given: str) -> str:
     """The file that `-c` names: a path, or the name of a shipped recipe where no such file is there."""
-    if Path(given).exists() or given not in recipe_names():
+    if given not in recipe_names() or Path(given).exists():
         return given
     return str(SHELF / f"{given}{SUFFIX}")
 

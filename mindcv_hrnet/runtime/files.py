@@ -14,10 +14,26 @@ from typing import Any
 from mindcv_hrnet.errors import RunError, UserError
 
 _PIECE = 1 << 20
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes
+
+
+def can_be_a_path(text: str) -> bool:
+    """Whether the file system could hold such a path."""
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    longest = max(map(len, encoded.split(b"/")))
+    return b"\0" not in encoded and len(encoded) <= LONGEST_PATH and longest <= LONGEST_NAME
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
-    """The path with the home folder for a leading `~` or `~name`. Raises UserError where nobody has that name."""
+    """The path with the home folder for a leading `~` or `~name`.
+
+    Raises UserError where nobody has that name, and for what no file can be called.
+    """
+    if not can_be_a_path(os.fspath(path)):
+        raise UserError(f"{path}: no file can be called so; a name has up to {LONGEST_NAME} bytes, none of them zero")
     try:
         return Path(path).expanduser()
     except RuntimeError:  # what pathlib raises for it

@@ -11,7 +11,6 @@ from mindcv_hrnet.recipe.schema import (
     convert_value,
     option,
     read_option,
-    read_yaml,
     type_name,
 )
 
@@ -151,43 +150,9 @@ def test_read_option_accepts_the_limits(key, value, expected):
     assert read_option(OPTIONS[key], KINDS[key], value, "o.yaml") == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: 1\nb: [1, 2\nc: 3\n", "{path}, line 3: not valid YAML: expected ',' or ']', but got ':'"),
-        ("a: 1\nb: 2\na: 3\n", "{path}, line 3: not valid YAML: key 'a' is given twice"),
-        ("a: 1\n\tb: 2\n", "{path}, line 2: not valid YAML: found character '\\t' that cannot start any token"),
-        ("- a\n- b\n", "{path}: holds a list; a recipe is a flat list of 'key: value' lines"),
-        ("words\n", "{path}: holds a str; a recipe is a flat list of 'key: value' lines"),
-    ],
-)
-def test_read_yaml_names_file_line_and_reason(tmp_path, text, message):
-    path = tmp_path / "o.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as error:
-        read_yaml(str(path))
-    assert str(error.value) == message.format(path=path)
-
-
 @dataclass(frozen=True)
 class Table:
     cloth: str = option("white", "colour of the cloth")
-
-
-def test_read_yaml_of_bytes_that_are_not_text(tmp_path):
-    path = tmp_path / "o.yaml"
-    path.write_bytes(b"a: \xff\xfe\n")
-    with pytest.raises(ConfigError) as error:
-        read_yaml(str(path))
-    assert str(error.value).startswith(f"{path}: cannot be read as YAML: ") and "\n" not in str(error.value)
-
-
-def test_read_yaml_missing_and_empty(tmp_path):
-    with pytest.raises(ConfigError) as error:
-        read_yaml("none.yaml")
-    assert str(error.value) == "none.yaml: recipe not found; -c takes a YAML file, or a name of: mindcv-hrnet recipes"
-    (tmp_path / "empty.yaml").write_text("# nothing\n")
-    assert read_yaml(str(tmp_path / "empty.yaml")) == {}
 
 
 def test_parser_keeps_text_and_knows_no_abbreviation():

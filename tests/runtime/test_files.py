@@ -134,3 +134,10 @@ def test_home_is_expanded_and_nothing_else(monkeypatch):
 def test_a_home_of_nobody_is_one_line():
     with pytest.raises(UserError, match=r"^~nosuchuser/x: .* write the path in full$"):
         expand_home("~nosuchuser/x")
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "é" * 128, "ok/" + "x" * 256 + "/ok", "x/" * 2048, "a\0b", "\ud800"])
+def test_what_no_file_can_be_called(path):
+    with pytest.raises(UserError, match=r"no file can be called so; a name has up to 255 bytes, none of them zero$"):
+        expand_home(path)
+    assert expand_home("x" * 255).name == "x" * 255 and str(expand_home("\udc80")) == "\udc80"
