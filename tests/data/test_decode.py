@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import cv2
@@ -141,6 +142,67 @@ def test_damaged_files_are_refused(make, reason, photos, encoded):
     with pytest.raises(UnreadableImage, match=reason) as error:
         decode(make(photos[0], encoded))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("fmt", ["EPS", "JPEG2000", "ICO", "TGA", "PCX", "SGI", "PDF", "ICNS"])
+def test_only_the_kinds_that_the_page_names_are_read(fmt, photos, encoded, monkeypatch):
+    """Pillow would start Ghostscript for the first of them, whatever the file is called."""
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("a program was started"))
+    data = encoded(photos[0][:64, :64], fmt)
+    with pytest.raises(UnreadableImage, match="not an image in a known format"):
+        decode(data)
+
+
+def png_header(height, width):
+    """A PNG of nothing but a header and an end, which says so of itself."""
+    import struct
+    import zlib
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 178_956_970), (178_956_970, 1), (65_536, 1)])
+def test_sides_are_limited(height, width):
+    with pytest.raises(UnreadableImage, match=f"^a side of its {width} x {height} pixels is longer than 65535$"):
+        decode(png_header(height, width))
+
+
+@pytest.mark.parametrize("side", [(1, 65_535), (65_535, 1)])
+def test_the_longest_sides(side, encoded):
+    assert decode(encoded(Image.new("RGB", side), "PNG")).shape == (*side[::-1], 3)
+
+
+def test_scans_are_limited(photos, encoded):
+    data = encoded(photos[0], progressive=True)
+    last = data.rfind(b"\xff\xda")
+    again = data[last:-2]
+    repeated = data[:-2] + again * 200 + data[-2:]
+    for read in (decode, lambda data: decode_rows(data, jpeg_header(data), 64)):
+        with pytest.raises(UnreadableImage, match=r"^it is a JPEG of 2\d\d scans, more than are accepted$"):
+            read(repeated)
+        assert read(data[:-2] + again * 30 + data[-2:]).shape[1] == 640
+    # one scan holds everything: what looks like another in it is data
+    sequential = encoded(photos[0])
+    assert decode(sequential + b"\xff\xda" * 200).shape == photos[0].shape
+
+
+def test_damaged_images_leave_no_word_on_the_terminal(photos, encoded, capfd):
+    generator = np.random.default_rng(0)
+    for fmt in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF"):
+        whole = encoded(photos[0][:64, :64], fmt)
+        for _ in range(30):
+            data = bytearray(whole)
+            for place in generator.integers(0, len(data), 4):
+                data[place] = generator.integers(0, 256)
+            with contextlib.suppress(UnreadableImage):
+                decode(bytes(data))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_bytes_after_the_end_are_fine(photos, encoded):

@@ -63,6 +63,9 @@ def folder_index(root: str, classes: Sequence[str]) -> FolderIndex:
 def _holds(arrays: ListingArrays, root: str, classes: Sequence[str]) -> bool:
     if unpack_texts(arrays["suffixes"]) != list(SUFFIXES) or unpack_texts(arrays["classes"]) != list(classes):
         return False
+    counts, lengths = arrays["counts"], arrays["lengths"]
+    if (len(counts), counts.sum(), lengths.sum()) != (len(classes), len(lengths), len(arrays["names"])):
+        return False
     folders = zip(unpack_texts(arrays["folders"]), arrays["times"].tolist(), strict=True)
     return all(os.stat(os.path.join(root, name)).st_mtime_ns == when for name, when in folders)
 

@@ -44,7 +44,7 @@ class Listing(NamedTuple):
 def load_or_list(root: str, holds: Callable[[ListingArrays], bool], list_now: Callable[[], Listing]) -> ListingArrays:
     """The arrays of the last listing of `root` while they hold, else of a new one. Raises what `list_now` raises.
 
-    `holds` may raise KeyError, ValueError or OSError for arrays that are not its own.
+    `holds` may raise anything for arrays that are not its own.
     """
     cache = cache_file(root)
     found = _read(cache, root, holds)
@@ -126,10 +126,15 @@ def _write(cache: Path, root: str, listing: Listing) -> None:
 def _read(cache: Path, root: str, holds: Callable[[ListingArrays], bool]) -> ListingArrays | None:
     """The cached arrays if the file is whole and `holds` agrees; None otherwise."""
     try:
+        with zipfile.ZipFile(cache) as archive:
+            if sum(info.file_size for info in archive.infolist()) > cache.stat().st_size:
+                return None  # packed, which ours are not: a few bytes could unpack to gigabytes
         with np.load(cache) as stored:
             if int(stored["format"]) != _FORMAT or unpack_texts(stored["root"]) != [os.path.realpath(root)]:
                 return None
             arrays = {name: stored[name] for name in stored.files}
             return arrays if holds(arrays) else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    # A damaged file can fail in any way, from an unknown compression to a table that asks for a terabyte
+    except Exception as error:
+        logger.debug("%s: not used (%s)", cache, error)
         return None

@@ -101,7 +101,10 @@ class Shards:
 
     def _holds(self, arrays: ListingArrays) -> bool:
         names, state = self._state()
-        return unpack_texts(arrays["files"]) == names and np.array_equal(arrays["state"], state)
+        images, classes = int(arrays["counts"].sum()), arrays["classes"]
+        whole = all(len(arrays[key]) == images for key in ("offsets", "sizes", "classes")) and images > 0
+        known = whole and 0 <= classes.min() <= classes.max() < len(unpack_texts(arrays["names"]))
+        return known and unpack_texts(arrays["files"]) == names and np.array_equal(arrays["state"], state)
 
     def _list(self) -> Listing:
         files, state = self._state()  # before listing: later changes are noticed

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import threading
 import time
 
@@ -85,6 +86,41 @@ def test_a_damaged_cache_is_replaced(content, tree):
     cache = index_cache.cache_file(str(root))
     cache.write_bytes(cache.read_bytes()[:-400] if content is None else content)
     assert names(root) == EXPECTED and names(root) == EXPECTED and len(scans) == 2
+
+
+def changed_cache(cache, **arrays):
+    with np.load(cache) as stored:
+        content = dict(stored)
+    np.savez(cache, **{name: array for name, array in {**content, **arrays}.items()})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cache: changed_cache(cache, counts=np.array([2, 1, 9])),
+        lambda cache: changed_cache(cache, lengths=np.array([7, 7, 7])),
+        lambda cache: changed_cache(cache, names=np.zeros(3, np.uint8)),
+        lambda cache: changed_cache(cache, counts=np.array(["a", "b", "c"])),
+        lambda cache: changed_cache(cache, times=np.array([], np.int64)),
+        lambda cache: changed_cache(cache, format=np.array([3, 3])),
+        lambda cache: changed_cache(cache, classes=np.array([object()])),
+        lambda cache: np.savez_compressed(cache, format=3, names=np.zeros(1 << 28, np.uint8)),
+        # an unknown way of packing, in the directory at the end of the zip
+        lambda cache: cache.write_bytes(
+            re.sub(rb"(PK\1\2.{6})\0\0", lambda found: found[1] + b"\x63\0", cache.read_bytes(), flags=re.S)
+        ),
+        lambda cache: (cache.unlink(), cache.mkdir()),
+    ],
+    ids=["counts", "lengths", "names", "texts", "times", "format", "objects", "bomb", "compression", "folder"],
+)
+def test_a_cache_that_makes_no_sense_is_not_used(spoil, tree):
+    root, scans = tree
+    names(root)
+    cache = index_cache.cache_file(str(root))
+    before = cache.read_bytes()
+    spoil(cache)
+    assert cache.is_dir() or cache.read_bytes() != before
+    assert names(root) == EXPECTED and len(scans) == 2
 
 
 def test_other_classes_need_another_list(tree):

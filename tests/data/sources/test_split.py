@@ -68,6 +68,19 @@ def test_an_empty_class(folder):
         ImageFolder(folder({"a": 3, "b": 0, "c": 0}))
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"\xff\xfe", r"\udcff\udcfe"), (b"a\nb", r"a\nb"), (b"a\x1b[31m", r"a\x1b[31m")]
+)
+def test_class_names_that_nothing_can_be_written_with(folder, name, shown):
+    root = folder({"a": 1, "b": 1})
+    (root / "a").rename(root / os.fsdecode(name))
+    with pytest.raises(DataError) as error:
+        ImageFolder(root)
+    assert str(error.value) == (
+        f"{root}: the class name '{shown}' is not UTF-8 or has a control character in it; rename the class"
+    )
+
+
 def test_unknown_class_in_validation(folder):
     with pytest.raises(DataError, match=r"val: 'x' is not among the 2 classes of the training split"):
         ImageFolder(folder({"a": 1, "x": 1}, name="val"), ("a", "b"))
