@@ -107,7 +107,7 @@ def changed_cache(cache, **arrays):
         lambda cache: np.savez_compressed(cache, format=3, names=np.zeros(1 << 28, np.uint8)),
         # an unknown way of packing, in the directory at the end of the zip
         lambda cache: cache.write_bytes(
-            re.sub(rb"(PK\1\2.{6})\0\0", lambda found: found[1] + b"\x63\0", cache.read_bytes(), flags=re.S)
+            re.sub(rb"(PK\x01\x02.{6})\x00\x00", lambda found: found[1] + b"\x63\0", cache.read_bytes(), flags=re.S)
         ),
         lambda cache: (cache.unlink(), cache.mkdir()),
     ],
