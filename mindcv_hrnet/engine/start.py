@@ -6,4 +6,10 @@ from mindcv_hrnet.runtime.distributed import Cluster, connect
 
 def start(system: SystemConfig) -> Cluster:
     """Join the job that the recipe's system section describes. Raises ConfigError."""
-    return connect(device_target=system.device_target, mode=system.mode, seed=system.seed, distribute=system.distribute)
+    return connect(
+        device_target=system.device_target,
+        mode=system.mode,
+        jit_level=system.jit_level,
+        seed=system.seed,
+        distribute=system.distribute,
+    )

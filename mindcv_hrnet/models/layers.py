@@ -102,14 +102,22 @@ class ConvNorm(nn.SequentialCell):
 class Upsample(nn.Cell):
     """(N, C, h, w) and a map of the wanted size (N, C', H, W) -> (N, C, H, W), nearest neighbour.
 
-    The size is read off the other map, so that the branches fit together at any image size.
+    The size is read off the other map, so that the branches fit together at any image size. Half precision is resized
+    in float32 while training: sums of gradients keep their digits, and not every Ascend has such a kernel for half.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cast = ops.Cast()
 
     def construct(self, x: Tensor, like: Tensor) -> Tensor:
         """(N, C, h, w), (N, C', H, W) -> (N, C, H, W)."""
         _, _, height, width = like.shape
         # The one primitive made here and not in __init__: the size is one of its attributes.
-        return ops.ResizeNearestNeighbor((height, width))(x)
+        resize = ops.ResizeNearestNeighbor((height, width))
+        if self.training:
+            return self.cast(resize(self.cast(x, ms.float32)), x.dtype)
+        return resize(x)
 
 
 class GlobalMean(nn.Cell):

@@ -39,6 +39,11 @@ class SystemConfig:
     val_interval: int = option(1, "epochs between validations", low=1, high=MOST_EPOCHS)
     log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1, high=MOST)
     seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
+    jit_level: str | None = option(
+        None,
+        "how graphs run: O0 kernel by kernel, O1 with fused kernels, O2 as a whole; None: as the framework chooses",
+        choices=("O0", "O1", "O2"),
+    )
     compile_cache: bool = option(True, "keep compiled graphs for the next start of the same recipe (graph mode)")
 
 

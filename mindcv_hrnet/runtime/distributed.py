@@ -72,7 +72,14 @@ def prepare_environment(environ: MutableMapping[str, str]) -> None:
         environ.setdefault("OMPI_MCA_btl_base_warn_component_unused", "0")
 
 
-def connect(*, device_target: str = "auto", mode: int = 0, seed: int = 42, distribute: bool | None = None) -> Cluster:
+def connect(
+    *,
+    device_target: str = "auto",
+    mode: int = 0,
+    jit_level: str | None = None,
+    seed: int = 42,
+    distribute: bool | None = None,
+) -> Cluster:
     """Choose the device and mode, join the other ranks, and say who this process is. The arguments are recipe keys."""
     import mindspore as ms
 
@@ -85,6 +92,7 @@ def connect(*, device_target: str = "auto", mode: int = 0, seed: int = 42, distr
     device = choose_device(device_target, size)
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if mode == 0 else ms.PYNATIVE_MODE)
+    ms.set_context(jit_config={"jit_level": jit_level} if jit_level else {})
     ms.set_seed(seed)
     if size == 1:
         if distribute and launcher == "none":

@@ -239,12 +239,14 @@ def cells_computed_again(config):
 
 
 def connection(config):
-    """Who this process is after `connect`, whether cells are compiled then, and what was said."""
+    """Who this process is after `connect`, whether cells are compiled then and how, and what was said."""
     with log_lines() as lines:
         cluster = start(config.system)
     cell = GlobalMean()
     cell(ms.Tensor(np.ones((1, 1, 2, 2)), ms.float32))
-    return cluster, bool(cell.compile_cache), lines
+    how = ms.context.get_jit_config()
+    ms.set_context(jit_config={})
+    return cluster, bool(cell.compile_cache), how, lines
 
 
 def kept_graphs(config):

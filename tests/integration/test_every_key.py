@@ -45,6 +45,7 @@ class Case(NamedTuple):
 CASES = {
     # system
     "mode": Case(see.connection, 0),
+    "jit_level": Case(see.connection, "O1"),
     "distribute": Case(see.connection, True),
     "device_target": Case(see.connection, "GPU"),
     "val_while_train": Case(see.run, True),

@@ -123,3 +123,20 @@ def test_the_seed_decides_the_initial_values():
 
     np.testing.assert_array_equal(weights(1), weights(1))
     assert not np.array_equal(weights(1), weights(2))
+
+
+@pytest.mark.parametrize(("training", "inside"), [(True, ms.float32), (False, ms.float16)])
+def test_upsampling_of_half_precision_is_in_float32_while_training(monkeypatch, training, inside):
+    seen = []
+    call = ops.ResizeNearestNeighbor.__call__
+
+    def watched(self, x):
+        seen.append(x.dtype)
+        return call(self, x)
+
+    monkeypatch.setattr(ops.ResizeNearestNeighbor, "__call__", watched)
+    upsample = Upsample().set_train(training)
+    x = ms.Tensor([[[[1.0, 2.0]]]], ms.float16)
+    y = upsample(x, ms.Tensor(np.zeros((1, 3, 2, 4)), ms.float16))
+    assert seen == [inside] and y.dtype == ms.float16
+    np.testing.assert_array_equal(y.asnumpy()[0, 0], [[1, 1, 2, 2]] * 2)

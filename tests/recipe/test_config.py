@@ -27,6 +27,7 @@ EXTRA_KEYS = {
     "class_names_override",
     "resume_override",
     "compile_cache",
+    "jit_level",
     "file_format",
     "file_name",
     "export_batch_size",

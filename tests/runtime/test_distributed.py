@@ -92,6 +92,14 @@ def test_connect_sets_the_mode(environment, mode, name):
     assert ms.get_context("mode") == getattr(ms, name)
 
 
+@pytest.mark.parametrize(("level", "config"), [("O1", {"jit_level": "O1"}), (None, {})])
+def test_connect_sets_how_graphs_run(environment, level, config):
+    import mindspore as ms
+
+    connect(jit_level=level)
+    assert ms.context.get_jit_config() == config
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
