@@ -69,14 +69,20 @@ async def _await_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("error: the server did not become ready")
 
 
-def bare_rate(model: Model, images: np.ndarray, seconds: float) -> float:
-    """Images per second of calls without a pause."""
+def bare_speed(model: Model, images: np.ndarray, seconds: float) -> tuple[float, float]:
+    """(images per second, processor seconds an image) of calls without a pause."""
     model(images)
-    began, count = time.perf_counter(), 0
+    began, used, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds:
         model(images)
         count += len(images)
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began), (time.process_time() - used) / count
+
+
+def processor_seconds(supervisor: psutil.Process) -> float:
+    """Of all processes of the server so far. Unlike rates it hardly depends on who else uses the machine."""
+    times = [each.cpu_times() for each in supervisor.children(recursive=True)]
+    return sum(each.user + each.system for each in times)
 
 
 def make_images(model: Model, count: int) -> np.ndarray:
@@ -101,7 +107,7 @@ def encoded_image(size: tuple[int, int] = (500, 375)) -> bytes:
 def measure_speed(path: Path, options: list[str], clients: int, seconds: float) -> dict[str, Any]:
     """The bare model at each batch; then in turns its best batch and the server, for each kind of request."""
     model = load_model(path)
-    bare = {batch: bare_rate(model, make_images(model, batch), seconds / 2) for batch in BATCHES}
+    bare = {batch: bare_speed(model, make_images(model, batch), seconds / 2)[0] for batch in BATCHES}
     best = max(bare, key=lambda batch: bare[batch])
     print(f"bare model    {', '.join(f'batch {batch} {rate:.1f}' for batch, rate in bare.items())} images/s")
     single, many = make_images(model, 1), make_images(model, best)
@@ -109,25 +115,39 @@ def measure_speed(path: Path, options: list[str], clients: int, seconds: float) 
     if model.metadata.input_dtype == "float32":
         kinds["uint8 tensor"] = tensor_request(path.stem, np.zeros(single.shape, np.uint8))
     rows = {}
-    with server(path, *options) as (port, _):
+    with server(path, *options) as (port, supervisor):
         for kind, request in kinds.items():
             outcome = asyncio.run(closed_loop(port, [request], clients, 2 * clients))
             ratios, rates, times = [], [], []
+            costs: dict[str, list[float]] = {"bare": [], "server": [], "client": []}
             for _ in range(ROUNDS):
-                ceiling = bare_rate(model, many, seconds / ROUNDS)
+                ceiling, cost_of_one = bare_speed(model, many, seconds / ROUNDS)
+                costs["bare"].append(cost_of_one)
                 total = max(2 * clients, int(outcome.rate * seconds / ROUNDS))
+                before, theirs = time.process_time(), processor_seconds(supervisor)
                 outcome = asyncio.run(closed_loop(port, [request], clients, total))
+                costs["server"].append((processor_seconds(supervisor) - theirs) / total)
+                costs["client"].append((time.process_time() - before) / total)
                 assert set(outcome.statuses) == {200}, outcome.statuses
                 ratios.append(outcome.rate / ceiling)
                 rates.append(outcome.rate)
                 times += outcome.seconds
             alone = asyncio.run(closed_loop(port, [request], 1, max(10, int(bare[1] * seconds / 4))))
             p50, p99 = np.percentile(times, [50, 99])
-            rows[kind] = {"rates": rates, "ratios": ratios, "p50_s": p50, "p99_s": p99, "alone_s": alone.seconds}
+            cost = {who: 1e3 * float(np.median(values)) for who, values in costs.items()}
+            rows[kind] = {
+                "cpu_ms": cost,
+                "rates": rates,
+                "ratios": ratios,
+                "p50_s": p50,
+                "p99_s": p99,
+                "alone_s": alone.seconds,
+            }
             print(
                 f"{kind:13} {clients} clients {np.median(rates):.1f} images/s, {np.median(ratios):.2f} of the bare "
                 f"model at batch {best} ({min(ratios):.2f} to {max(ratios):.2f} in {ROUNDS} turns); "
-                f"p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms; one client alone {alone.milliseconds(50):.1f} ms"
+                f"p50 {1e3 * p50:.0f} ms, p99 {1e3 * p99:.0f} ms; one client alone {alone.milliseconds(50):.1f} ms; "
+                f"processor ms an image: {', '.join(f'{who} {value:.1f}' for who, value in cost.items())}"
             )
     return {"bare": bare, "best_batch": best, "served": rows}
 
