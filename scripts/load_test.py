@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement of speed")
     parser.add_argument("--hostile", type=int, default=1000, help="bad requests")
     parser.add_argument("--requests", type=int, default=10_000, help="for the memory part")
-    parser.add_argument("--max-batch", default="8")
+    parser.add_argument("--max-batch", default="16")
     parser.add_argument("--max-wait-ms", default="2")
     parser.add_argument("--workers", default="1")
     parser.add_argument("--out", type=Path)

@@ -40,7 +40,7 @@ class Arguments(BaseModel):
     """Cores that Ray sets aside for a replica, and that it computes with."""
     npus: float = 0
     """Of Ray's resource "NPU": an Ascend for each replica."""
-    max_batch: int = 8
+    max_batch: int = 16
     max_wait_ms: float = 2.0
     queue: int = 128
     timeout_s: float = 30.0

@@ -29,7 +29,7 @@ class Settings:
     port: int = _option(8080, "0 takes a free one")
     workers: int = _option(1, "processes, each with the model")
     threads: int = _option(0, "cores that one worker computes with; 0: all of them, divided among the workers")
-    max_batch: int = _option(8, "images that are computed together, and that one request may hold")
+    max_batch: int = _option(16, "images that are computed together, and that one request may hold")
     max_wait_ms: float = _option(2.0, "how long an idle executor waits for company")
     queue: int = _option(128, "images in hand of one worker; further ones are refused with 429")
     timeout_s: float = _option(30.0, "from a request's last byte to its answer, else 504; also the time after SIGTERM")

@@ -22,7 +22,7 @@ def busy(tmp_path_factory):
 
 def test_many_clients_are_computed_together(serve, busy, pixels):
     client = importlib.import_module("serving_client")
-    running = serve(busy, threads=1)
+    running = serve(busy, threads=1, max_batch=8)
     sizes = []
     model = running.service.servable.model
 

@@ -43,6 +43,8 @@ def opened(browser, running, path="/"):
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
+    # Told so only when a test waits for the dialog, Chromium may hear of it after the key
+    page.on("filechooser", lambda chooser: None)
     page.goto(f"http://{running.address}{path}")
     yield page
     assert [text for text in complaints if "Failed to load resource" not in text] == []

@@ -199,7 +199,7 @@ def test_workers_leave_when_the_supervisor_is_killed(command, tiny_onnx):
         (["bad.onnx", "--port", "70000"], 2, "error: --port: 70000 is not accepted; must be <= 65535"),
         (["bad.onnx", "--max-batch", "0"], 2, "error: --max-batch: 0 is not accepted; must be >= 1"),
         (["bad.onnx", "--timeout-s", "0"], 2, "error: --timeout-s: 0.0 is not accepted; must be > 0"),
-        (["bad.onnx", "--queue", "7"], 2, "error: --queue: 7 is less than --max-batch 8; one batch must fit"),
+        (["bad.onnx", "--queue", "15"], 2, "error: --queue: 15 is less than --max-batch 16; one batch must fit"),
         (["bad.onnx", "--workers", "two"], 2, "error: command line: argument --workers: invalid int value: 'two'"),
         (["bad.onnx", "--host", "192.0.2.1"], 2, "error: --host 192.0.2.1 --port 8080: cannot listen there (Cannot"),
         ([], 2, "error: command line: the following arguments are required: MODEL; see --help"),
