@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mindcv_hrnet.runtime.protobuf import BYTES, EndsEarly, NoMessage, read_fields, read_varint
 from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_names_from_text, class_names_to_text
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
 from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, MOST_TENSORS
@@ -27,7 +28,7 @@ CKPT_TYPE_NAMES = {kind: name for name, kind in CKPT_DTYPES.items() if name != "
 CRC = b"crc_num"
 CRC_BYTES = 10
 MOST_FIELDS = 2 * MOST_DIMENSIONS
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+STRANGE = "it does not have the structure of a checkpoint"
 
 
 def read_ckpt(path: Path) -> Contents:
@@ -41,13 +42,18 @@ def read_ckpt(path: Path) -> Contents:
             raise ValueError("its checksum differs from its content")
     pieces: dict[str, list[memoryview]] = {}
     kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for field, value in _fields(data, MOST_TENSORS):
-        if field != 1 or not isinstance(value, memoryview):
-            raise ValueError("it does not have the structure of a checkpoint")
-        name, kind, dims, content = _entry(value)
-        # A tensor above 512 MB is cut into pieces of the same name
-        pieces.setdefault(name, []).append(content)
-        kinds[name] = kind, dims
+    try:
+        for field, value in _fields(data, MOST_TENSORS):
+            if field != 1 or not isinstance(value, memoryview):
+                raise ValueError(STRANGE)
+            name, kind, dims, content = _entry(value)
+            # A tensor above 512 MB is cut into pieces of the same name
+            pieces.setdefault(name, []).append(content)
+            kinds[name] = kind, dims
+    except EndsEarly:
+        raise ValueError("it ends too early") from None
+    except NoMessage:
+        raise ValueError(STRANGE) from None
     texts = [name for name, (kind, _) in kinds.items() if kind == TEXT]
     class_names = class_names_from_text(str(pieces[CLASS_NAMES][0], TEXT_CODE)) if CLASS_NAMES in texts else ()
     arrays = {name: _array(name, *kinds[name], pieces[name]) for name in kinds if name not in texts}
@@ -72,7 +78,8 @@ def _entry(value: memoryview) -> tuple[str, str, tuple[int, ...], memoryview]:
                 elif inner == 1 and isinstance(item, memoryview):  # packed
                     position = 0
                     while position < len(item) and len(dims) <= MOST_DIMENSIONS:
-                        number, position = _varint(item, position)
+                        number, size = read_varint(item[position:])
+                        position += size
                         dims.append(number)
                 elif inner == 2 and isinstance(item, memoryview):
                     kind = str(item, "utf-8")
@@ -97,39 +104,9 @@ def _array(name: str, kind: str, dims: tuple[int, ...], pieces: list[memoryview]
 
 
 def _fields(data: memoryview, most: int) -> Iterator[tuple[int, int | memoryview]]:
-    """(number, value) of each field of a protobuf message, which has no more than `most`."""
-    position = count = 0
-    while position < len(data):
-        count += 1
-        if count > most:
-            raise ValueError(f"it has more than {most} parts where it needs a few")
-        key, position = _varint(data, position)
-        wire = key & 7
-        if wire == VARINT:
-            number, position = _varint(data, position)
-            yield key >> 3, number
-            continue
-        size = {FIXED64: 8, FIXED32: 4}.get(wire)
-        if wire == LENGTH:
-            size, position = _varint(data, position)
-        if size is None or position + size > len(data):
-            raise ValueError("it ends too early" if size else "it does not have the structure of a checkpoint")
-        yield key >> 3, data[position : position + size]
-        position += size
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    result = shift = 0
-    while shift < 64:
-        if position >= len(data):
-            raise ValueError("it ends too early")
-        byte = data[position]
-        result |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return result, position
-        shift += 7
-    raise ValueError("it does not have the structure of a checkpoint")
+    """(number, value) of each field of a message."""
+    for number, value, start, size in read_fields(lambda at, count: data[at : at + count], 0, len(data), most):
+        yield number, data[start : start + size] if value is None else value
 
 
 # --- writing -------------------------------------------------------------------------------------------------------
@@ -170,4 +147,4 @@ def _encoded(number: int) -> bytes:
 
 
 def _sized(field: int, data: bytes) -> bytes:
-    return _encoded(field << 3 | LENGTH) + _encoded(len(data)) + data
+    return _encoded(field << 3 | BYTES) + _encoded(len(data)) + data
