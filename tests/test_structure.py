@@ -85,6 +85,15 @@ def test_every_room_says_what_it_is_for():
             assert text and "mports" in text, f"{room}/__init__.py says in a sentence what it is for and may import"
 
 
+def test_no_two_classes_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
 def test_rooms_import_downwards():
     violations = [
         f"{path}: {importer[0]} must not import {imported[0]}"

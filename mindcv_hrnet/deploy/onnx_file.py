@@ -10,7 +10,7 @@ from onnx import helper, shape_inference
 
 from mindcv_hrnet.deploy.metadata import KEY, Metadata
 from mindcv_hrnet.deploy.onnx_graph import Graph
-from mindcv_hrnet.deploy.onnx_network import Writer
+from mindcv_hrnet.deploy.onnx_network import NetworkWriter
 from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
 
 PRODUCER = "mindcv-hrnet"
@@ -27,7 +27,7 @@ def build_onnx(network: nn.Cell, metadata: Metadata) -> onnx.ModelProto:
     """The model in memory, with the shape of every tensor in it."""
     side = metadata.image_resize
     graph = Graph(None if metadata.dynamic_size else (side, side))
-    writer = Writer(network, graph)
+    writer = NetworkWriter(network, graph)
     pixels = (metadata.mean, metadata.std) if metadata.input_dtype == "uint8" else None
     branches = writer.trunk(network, pixels)
     batch = metadata.batch_size or "N"

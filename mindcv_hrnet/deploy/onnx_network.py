@@ -28,7 +28,7 @@ from mindcv_hrnet.models.layers import BatchNorm, Conv2d, ConvNorm, Dense
 Maps = tuple[Map, ...]
 
 
-class Writer:
+class NetworkWriter:
     """Walks over a network's cells and appends their nodes to `graph`."""
 
     def __init__(self, network: nn.Cell, graph: Graph) -> None:

@@ -14,7 +14,7 @@ from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.runtime.files import expand_home, reason_of
 from mindcv_hrnet.weights.formats.contents import Contents
 from mindcv_hrnet.weights.formats.mindspore import read_ckpt
-from mindcv_hrnet.weights.formats.pickle import Refused
+from mindcv_hrnet.weights.formats.pickle import PickleRefused
 from mindcv_hrnet.weights.formats.pytorch import read_legacy, read_zip
 from mindcv_hrnet.weights.formats.safetensors import read_safetensors
 from mindcv_hrnet.weights.naming import to_network
@@ -108,7 +108,7 @@ def _read(path: str) -> tuple[str, Contents]:
         raise CheckpointError(f"{path}: cannot be read ({reason_of(error)})") from None
     except CheckpointError:
         raise
-    except Refused as error:
+    except PickleRefused as error:
         raise CheckpointError(f"{path}: the {kind} {error}") from None
     except Exception as error:  # a damaged file can fail in any way
         detail = reason_of(error) if isinstance(error, (ValueError, zipfile.BadZipFile)) else type(error).__name__

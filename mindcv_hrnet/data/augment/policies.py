@@ -27,7 +27,7 @@ NO_WEIGHTS = -1.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class PolicySettings:
     """A policy string, read: the name, the number of each setting, and where geometric operations take place."""
 
     text: str
@@ -57,7 +57,7 @@ class Settings:
         return Canvas(fill, self.flag, bool(self["canonical"]))
 
 
-def _randaugment(given: Settings) -> Augmentation:
+def _randaugment(given: PolicySettings) -> Augmentation:
     weighted = given["w"] != NO_WEIGHTS
     given.require(given["w"] in (0, NO_WEIGHTS), "w must be 0; there is one table of weights")
     layers = given.count("n")
@@ -77,19 +77,19 @@ def _randaugment(given: Settings) -> Augmentation:
     )
 
 
-def _autoaugment(given: Settings) -> Augmentation:
+def _autoaugment(given: PolicySettings) -> Augmentation:
     canvas = given.canvas()
     given.require(given["mstd"] <= TOP_LEVEL, "mstd must be 0 to 10")
     return AutoAugment(TABLES[given.name], given["mstd"], canvas)
 
 
-def _trivialaugment(given: Settings) -> Augmentation:
+def _trivialaugment(given: PolicySettings) -> Augmentation:
     canvas = given.canvas()
     given.require(0 < given["m"] < math.inf, "m must be above 0")
     return TrivialAugmentWide(canvas)
 
 
-def _augmix(given: Settings) -> Augmentation:
+def _augmix(given: PolicySettings) -> Augmentation:
     # -1, the default of d, is no number that a string can name
     width, depth = given.count("w"), -1 if given["d"] == -1 else given.count("d")
     canvas = given.canvas()
@@ -101,7 +101,7 @@ def _augmix(given: Settings) -> Augmentation:
 class Policy(NamedTuple):
     """What builds a policy, its settings with their defaults, and what a message says that they mean."""
 
-    build: Callable[[Settings], Augmentation]
+    build: Callable[[PolicySettings], Augmentation]
     defaults: Mapping[str, float]
     meanings: Mapping[str, str] = {}
 
@@ -147,4 +147,4 @@ def build_policy(text: str, fill: Sequence[float], flag: int = cv2.INTER_LINEAR)
                 f"auto_augment: '{part}' in '{text}' is no setting with a number; choices: {', '.join(known)}"
             )
         values[match[1]] = float(match[2])
-    return policy.build(Settings(text, name, values, fill, flag))
+    return policy.build(PolicySettings(text, name, values, fill, flag))

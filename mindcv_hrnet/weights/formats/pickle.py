@@ -47,7 +47,7 @@ LONGEST_VALUE = 1 << 26
 LONGEST_LINE = 1 << 20
 
 
-class Refused(ValueError):
+class PickleRefused(ValueError):
     """The pickle asks for more than values and containers, or they are not weights."""
 
 
@@ -90,8 +90,8 @@ def read_pickle(
 ) -> Any:
     """The value of the pickle at the stream's position, which is left behind its end.
 
-    `constructors` maps "module name" to what makes its values; `persistent` resolves persistent ids. Raises Refused for
-    any other name or opcode, ValueError for a damaged stream.
+    `constructors` maps "module name" to what makes its values; `persistent` resolves persistent ids.
+    Raises PickleRefused for any other name or opcode, ValueError for a damaged stream.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -132,7 +132,7 @@ def read_pickle(
                     raise ValueError("a name in its pickle is no text")
                 argument = " ".join(names)
             if argument not in constructors:
-                raise Refused(
+                raise PickleRefused(
                     f"asks for {argument.replace(' ', '.')}, which is neither tensor nor container; {UNPICKLED_BY}; "
                     "if the file is yours, save its state_dict() alone"
                 )
@@ -140,7 +140,7 @@ def read_pickle(
         elif name in ("REDUCE", "NEWOBJ"):
             function, arguments = _pop(stack, 2)
             if not isinstance(function, _Global) or not isinstance(arguments, tuple):
-                raise Refused(f"calls something that is neither tensor nor container; {UNPICKLED_BY}")
+                raise PickleRefused(f"calls something that is neither tensor nor container; {UNPICKLED_BY}")
             handed_over += sum(len(part) for part in arguments if isinstance(part, (list, tuple, set, dict)))
             if handed_over > MOST_ARGUMENTS:
                 raise ValueError(f"the calls in its pickle take more than {MOST_ARGUMENTS} elements")
@@ -149,13 +149,13 @@ def read_pickle(
             stack.pop()
             # What would be set on a container, such as PyTorch's _metadata, has no part in its values
             if not isinstance(stack[-1], dict):
-                raise Refused(f"sets the state of something that is no container; {UNPICKLED_BY}")
+                raise PickleRefused(f"sets the state of something that is no container; {UNPICKLED_BY}")
         elif name == "BINPERSID" and persistent:
             stack.append(persistent(stack.pop()))
         elif name == "POP":
             stack.pop()
         else:
-            raise Refused(f"uses the pickle instruction {name}; {UNPICKLED_BY}")
+            raise PickleRefused(f"uses the pickle instruction {name}; {UNPICKLED_BY}")
     raise ValueError("pickle without an end")
 
 
@@ -186,4 +186,4 @@ def _extend(stack: list[Any], name: str) -> None:
     elif name == "ADDITEMS" and isinstance(container, set):
         container.update(map(hashable, items))
     else:
-        raise Refused(f"fills something that is no container; {UNPICKLED_BY}")
+        raise PickleRefused(f"fills something that is no container; {UNPICKLED_BY}")

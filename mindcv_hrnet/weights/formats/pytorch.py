@@ -17,7 +17,7 @@ import numpy as np
 from mindcv_hrnet.weights.formats.contents import CLASS_NAMES, Contents, class_names_from_text, class_names_to_text
 from mindcv_hrnet.weights.formats.half import widen_bfloat16
 from mindcv_hrnet.weights.formats.limits import MOST_DIMENSIONS, is_size
-from mindcv_hrnet.weights.formats.pickle import Refused, hashable, read_pickle
+from mindcv_hrnet.weights.formats.pickle import PickleRefused, hashable, read_pickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -150,7 +150,7 @@ def read_legacy(path: Path) -> Contents:
 
 def _storage_of(identity: Any) -> _Storage:
     if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-        raise Refused("holds a whole network with its source code; save its state_dict() instead")
+        raise PickleRefused("holds a whole network with its source code; save its state_dict() instead")
     _, kind, key, _, numel, *view = identity
     name = kind.name.removeprefix("torch ") if hasattr(kind, "name") else ""
     if name not in STORAGES or not is_size(numel) or not isinstance(key, str):
@@ -226,7 +226,9 @@ def _unwrap(content: Any) -> tuple[dict[str, _Tensor], list[str]]:
             content = content[inside[0]]
     if not is_state(content):
         found = f"but {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else "and no names at all"
-        raise Refused(f"holds no tensors by name, nor such under {', '.join(WRAPPERS)}, {found}; save a state_dict()")
+        raise PickleRefused(
+            f"holds no tensors by name, nor such under {', '.join(WRAPPERS)}, {found}; save a state_dict()"
+        )
     strangers = [str(name) for name, value in content.items() if not isinstance(value, _Tensor)]
     if strangers:
         remarks.append(f"{len(strangers)} entries that are no tensors left out ({', '.join(strangers[:3])})")

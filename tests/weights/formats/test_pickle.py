@@ -10,7 +10,7 @@ import pytest
 
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.weights import read_weights
-from mindcv_hrnet.weights.formats.pickle import Refused, read_pickle
+from mindcv_hrnet.weights.formats.pickle import PickleRefused, read_pickle
 from mindcv_hrnet.weights.formats.pytorch import CONSTRUCTORS, LEGACY_START
 
 UNUSED = "reading it would run code of the file's choice, so it was refused and nothing was run"
@@ -99,13 +99,13 @@ def test_a_bare_pickle_with_code_in_it(tmp_path):
     ],
 )
 def test_other_ways_to_power(data, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(PickleRefused, match=message):
         load(data)
 
 
 def test_constructors_stay_as_they_are():
     before = dict(CONSTRUCTORS)
-    with pytest.raises(Refused):
+    with pytest.raises(PickleRefused):
         load(b"ctorch._utils\n_rebuild_tensor_v2\n}X\x08\x00\x00\x00__code__K\x01sb.")
     assert before == CONSTRUCTORS
 
