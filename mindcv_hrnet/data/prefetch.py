@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from mindcv_hrnet.data.retry import GivenUp
-from mindcv_hrnet.runtime.devices import usable_cores
+from mindcv_hrnet.runtime.cores import usable_cores
 
 logger = logging.getLogger(__name__)
 

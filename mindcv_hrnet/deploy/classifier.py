@@ -19,7 +19,7 @@ from mindcv_hrnet.deploy.images import Preprocessor
 from mindcv_hrnet.deploy.labels import label_names
 from mindcv_hrnet.deploy.runner import Model
 from mindcv_hrnet.errors import UserError
-from mindcv_hrnet.runtime.devices import usable_cores
+from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.files import expand_home
 
 Image: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray"

@@ -27,8 +27,8 @@ from mindcv_hrnet.engine.schedules import build_schedule, rate_of_steps
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.recipe.config import Config, run_folder
+from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.deadline import Deadline
-from mindcv_hrnet.runtime.devices import usable_cores
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.run_log import RunLog
 

@@ -169,11 +169,6 @@ def cann_version(home: Path) -> str | None:
     return None
 
 
-def usable_cores() -> int:
-    """Processor cores that this process may use; a launcher or a container may bind it to some of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _importable(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None

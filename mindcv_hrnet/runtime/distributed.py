@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.errors import ConfigError, RunError
+from mindcv_hrnet.runtime.cores import take_share_of_cores
 from mindcv_hrnet.runtime.devices import choose_device
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ def connect(
             f"pass --distribute True, or start without {launcher}"
         )
     device = choose_device(device_target, size)
+    if device == "CPU":
+        take_share_of_cores(os.environ)
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if mode == 0 else ms.PYNATIVE_MODE)
     ms.set_context(jit_config={"jit_level": jit_level} if jit_level else {})

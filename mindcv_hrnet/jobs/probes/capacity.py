@@ -15,7 +15,7 @@ from mindcv_hrnet.jobs.probes.finding import GREEN, RED, YELLOW, Finding
 from mindcv_hrnet.models.variants import describe
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.cache import cache_folder
-from mindcv_hrnet.runtime.devices import usable_cores
+from mindcv_hrnet.runtime.cores import usable_cores
 
 MEASURE_S = 5.0
 # Memory of the published devices: Ascend 910 and 910B have 32 or 64 GB
