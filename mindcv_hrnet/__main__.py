@@ -1,4 +1,4 @@
-"""python -m mindcv_hrnet train|validate|export|preview|predict|convert"""
+"""python -m mindcv_hrnet COMMAND ...; without one it lists them"""
 
 import sys
 

@@ -18,7 +18,7 @@ DATA_KEYS = (
     *("pretrained", "pretrained_url", "ckpt_path"),
     *("epoch_size", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "resume_opt"),
     "resume_override",
-    "file_name",
+    *("file_name", "predictions", "per_class", "class_map", "real_labels"),
 )
 
 

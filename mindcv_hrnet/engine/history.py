@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,17 +20,20 @@ from mindcv_hrnet.engine.run_folder import HISTORY, RECIPE
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, parse_config, run_folder
+from mindcv_hrnet.recipe.keys import ExportConfig, ValidationConfig
 
 logger = logging.getLogger(__name__)
 
-# What may differ when a run goes on: where and how it runs, what is kept and shown; the sizes are checked by themselves
+# What may differ when a run goes on: where and how it runs, what is kept and shown, what other commands read; the sizes
+# are checked by themselves
 FREE = frozenset(
     (
         *("mode", "distribute", "device_target", "compile_cache", "log_interval", "num_parallel_workers"),
         *("data_dir", "dataset_download", "batch_size", "epoch_size", "val_while_train", "val_interval"),
         *("ckpt_path", "resume_opt", "resume_override", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy"),
         *("keep_checkpoint_max", "pretrained", "pretrained_url", "class_names_override", "dataset_sink_mode"),
-        *("file_format", "file_name", "export_batch_size", "val_amp_level"),
+        "val_amp_level",
+        *(field.name for section in (ValidationConfig, ExportConfig) for field in fields(section)),
     )
 )
 # What says how a run goes on, and not what it is

@@ -61,7 +61,7 @@ class ScaledRates(nn.Cell):
 
 
 def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Cell:
-    """The optimizer that `opt` names, following `schedule` (one learning rate per step)."""
+    """The optimizer that `opt` names, following `schedule` (one learning rate per update)."""
     optimizer = _optimizer(decay_groups(parameters, config), [float(rate) for rate in schedule], config)
     scales = [lr_scale(parameter.name, config) for parameter in optimizer.parameters]
     return optimizer if set(scales) == {1.0} else ScaledRates(optimizer, scales)

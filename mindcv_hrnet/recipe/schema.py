@@ -1,6 +1,6 @@
 """Turns dataclass fields into recipe options: conversion, range checks, command line and help.
 
-Knows nothing of HRNet: `config.py` declares the options, this module reads them.
+Knows nothing of HRNet: `keys.py` declares the options, `config.py` reads a recipe by what is here.
 """
 
 import argparse

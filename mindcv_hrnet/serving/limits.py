@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from mindcv_hrnet.data.decode import UnreadableImage
+from mindcv_hrnet.data.decode import FORMATS, UnreadableImage
 
 LARGEST_HEADERS = 16 * 1024
 """Bytes."""
@@ -66,12 +66,12 @@ def too_long(max_body: int) -> Refused:
 
 
 def check_pixels(data: bytes, max_pixels: int) -> None:
-    """Raise UnreadableImage for an image of too many pixels; its header alone is read, whatever the format."""
+    """Raise UnreadableImage for an image of too many pixels; only headers are read, of the kinds that are decoded."""
     try:
         with warnings.catch_warnings():
             # Pillow warns where its own, larger limit is half reached
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"it has too many pixels ({error})") from None

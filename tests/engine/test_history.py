@@ -35,6 +35,11 @@ def test_what_is_free_to_change_becomes_part_of_it(compare):
     assert recipes.whole.train.epoch_size == 200 and recipes.whole.data.num_parallel_workers == 3
 
 
+def test_what_other_commands_read_is_free_to_change(compare):
+    others = ("--per_class", "True", "--predictions", "a.csv", "--export_input", "uint8", "--file_format", "ONNX")
+    assert compare("--lr", "0.5", "--resume_opt", "True", *others).changed == {}
+
+
 def test_other_changes_are_listed_and_need_to_be_insisted_on(compare, tmp_path, caplog):
     arguments = ("--lr", "0.25", "--mixup", "0.2", "--resume_opt", "True")
     with pytest.raises(RunError) as error:
