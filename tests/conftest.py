@@ -19,6 +19,7 @@ DEVIATIONS = pytest.StashKey[dict[str, float]]()
 
 def pytest_addoption(parser):
     parser.addoption("--deviations", action="store_true", help="print the largest deviation from each reference")
+    parser.addoption("--fuzz-cases", type=int, default=1000, help="cases of tests/test_fuzz.py in all (default 1000)")
 
 
 def pytest_terminal_summary(terminalreporter, config):

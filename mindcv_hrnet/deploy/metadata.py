@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,10 +19,13 @@ import numpy as np
 from mindcv_hrnet import __version__
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.recipe.config import Config
+from mindcv_hrnet.recipe.keys import AugmentationConfig
 
 KEY = "mindcv_hrnet"
 LAYOUT = 1
 """Raised when files change so that an older package would misread them."""
+LARGEST_SIDE, LARGEST_BATCH, SMALLEST_CROP, SMALLEST_STD = 8192, 65_536, 0.01, 1e-6
+INTERPOLATIONS = AugmentationConfig.__dataclass_fields__["interpolation"].metadata["choices"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +116,45 @@ class Metadata:
                 )
             # JSON knows no tuples
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-            return cls(**values)
-        except (TypeError, ValueError, AttributeError) as error:
+            found = cls(**values)
+            if not found._makes_sense():
+                raise ValueError
+            return found
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(f"{path}: its labels and preprocessing are damaged; export it again") from None
+
+    def _makes_sense(self) -> bool:
+        """Whether every entry, which a file may set to anything, is of its type and within its limits."""
+
+        def numbers(values: Any, least: float) -> bool:
+            count = len(values) if type(values) is tuple else 0
+            return count == self.in_channels and all(
+                type(value) in (int, float) and least <= value < math.inf for value in values
+            )
+
+        def texts(values: Any) -> bool:
+            return type(values) is tuple and all(type(value) is str for value in values)
+
+        return (
+            texts((self.model, self.version, self.weights_digest))
+            and texts(self.class_names)
+            and texts(self.outputs)
+            and len(self.outputs) > 0
+            and type(self.in_channels) is int
+            and type(self.image_resize) is int
+            and 1 <= self.image_resize <= LARGEST_SIDE
+            and type(self.crop_pct) in (int, float)
+            and SMALLEST_CROP <= self.crop_pct <= 1
+            and self.interpolation in INTERPOLATIONS
+            and numbers(self.mean, -math.inf)
+            and numbers(self.std, SMALLEST_STD)
+            and self.input_dtype in ("float32", "uint8")
+            and type(self.dynamic_size) is bool
+            and type(self.batch_size) is int
+            and 0 <= self.batch_size <= LARGEST_BATCH
+        )
 
 
 def digest(weights: Mapping[str, np.ndarray]) -> str:

@@ -62,8 +62,25 @@ DAMAGED = "its labels and preprocessing are damaged; export it again"
         ('{"model": "tiny"}', DAMAGED),
         ("not JSON", DAMAGED),
         ("[1]", DAMAGED),
+        ("[" * 100_000, DAMAGED),
+        *(
+            (json.dumps({**OLD, key: value}), DAMAGED)
+            for key, value in (
+                *(
+                    ("model", 5),
+                    ("in_channels", 0),
+                    ("in_channels", True),
+                    ("image_resize", 10**11),
+                    ("image_resize", 0),
+                ),
+                *(("crop_pct", 0), ("crop_pct", float("nan")), ("interpolation", "x"), ("interpolation", [1])),
+                *(("mean", [1, 2]), ("mean", "abc"), ("mean", [1, 2, None]), ("std", [1, 1, 0]), ("std", 1)),
+                *(("class_names", [1]), ("class_names", "ab"), ("outputs", []), ("input_dtype", "int8")),
+                *(("dynamic_size", 1), ("batch_size", -1), ("batch_size", 10**9), ("layout", "1"), ("version", 5)),
+            )
+        ),
     ],
-    ids=["newer layout", "newer key", "few keys", "no JSON", "list"],
+    ids=lambda text: text[-24:],
 )
 def test_refused_with_the_reason(text, reason):
     with pytest.raises(CheckpointError, match=rf"^a\.onnx: {re.escape(reason)}$"):
