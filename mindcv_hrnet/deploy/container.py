@@ -7,6 +7,7 @@ which MINDIR writes as text and ONNX as a number. (mindspore/core/proto/mind_ir.
 
 from __future__ import annotations
 
+from binascii import crc32
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,8 @@ _VERSION, _GRAPH, _NOTE = 1, 7, 14
 MOST_FIELDS = 1_000_000  # of a file or of a note; a graph is one field, however large
 # field and wire type of the first byte
 _FORMATS = {(_VERSION << 3) | BYTES: MINDIR, (_VERSION << 3) | VARINT: ONNX}
+SEAL = b"mindcv_hrnet_crc32"
+_PIECE = 1 << 20
 # a MindSpore checkpoint begins like a MINDIR, but has a field 1 for each weight
 _CHECKPOINT = (1, 1)
 CHECKPOINT = "is a checkpoint, weights alone; pass its run folder, or export it with export.py"
@@ -53,9 +56,38 @@ def read_container(path: Path) -> tuple[str, Metadata]:
         raise CheckpointError(f"{path}: is truncated or damaged; copy or export it again") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason_of(error)})") from None
+    if SEAL.decode() in notes and not _seal_holds(path):
+        raise CheckpointError(f"{path}: its checksum differs from its content; copy or export it again")
     if KEY not in notes:
         raise CheckpointError(f"{path}: holds no labels and preprocessing; export it again with export.py")
     return kind, Metadata.from_json(notes[KEY], path)
+
+
+def seal(path: Path) -> None:
+    """Append a note with the checksum of all that is in the file, which both formats pass over.
+
+    A damaged graph may fail only when it computes, or compute something else.
+    """
+    note = _seal_of(path, path.stat().st_size)
+    with open(path, "ab") as file:
+        file.write(note)
+
+
+def _seal_of(path: Path, size: int) -> bytes:
+    """The note for the first `size` bytes."""
+    checksum = 0
+    with open(path, "rb") as file:
+        for start in range(0, size, _PIECE):
+            checksum = crc32(file.read(min(_PIECE, size - start)), checksum)
+    value = b"%08x" % checksum
+    pair = bytes((0x0A, len(SEAL))) + SEAL + bytes((0x12, len(value))) + value
+    return bytes(((_NOTE << 3) | BYTES, len(pair))) + pair
+
+
+def _seal_holds(path: Path) -> bool:
+    data_size = path.stat().st_size - len(_seal_of(path, 0))
+    with open(path, "rb") as file:
+        return _bytes_at(file, data_size, _PIECE) == _seal_of(path, data_size)
 
 
 def _bytes_at(file: BinaryIO, start: int, size: int) -> bytes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,6 +24,7 @@ KEY = "mindcv_hrnet"
 LAYOUT = 1
 """Raised when files change so that an older package would misread them."""
 LARGEST_SIDE, LARGEST_BATCH, SMALLEST_CROP, SMALLEST_STD = 8192, 65_536, 0.01, 1e-6
+LARGEST_STATISTIC = 1e6
 INTERPOLATIONS = AugmentationConfig.__dataclass_fields__["interpolation"].metadata["choices"]
 
 
@@ -131,7 +131,7 @@ class Metadata:
         def numbers(values: Any, least: float) -> bool:
             count = len(values) if type(values) is tuple else 0
             return count == self.in_channels and all(
-                type(value) in (int, float) and least <= value < math.inf for value in values
+                type(value) in (int, float) and least <= value <= LARGEST_STATISTIC for value in values
             )
 
         def texts(values: Any) -> bool:
@@ -148,7 +148,7 @@ class Metadata:
             and type(self.crop_pct) in (int, float)
             and SMALLEST_CROP <= self.crop_pct <= 1
             and self.interpolation in INTERPOLATIONS
-            and numbers(self.mean, -math.inf)
+            and numbers(self.mean, -LARGEST_STATISTIC)
             and numbers(self.std, SMALLEST_STD)
             and self.input_dtype in ("float32", "uint8")
             and type(self.dynamic_size) is bool

@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from mindcv_hrnet.deploy.container import MINDIR, read_container
+from mindcv_hrnet.deploy.container import MINDIR, read_container, seal
 from mindcv_hrnet.deploy.metadata import KEY, Metadata
 from mindcv_hrnet.errors import CheckpointError, ConfigError
 from mindcv_hrnet.runtime.files import muted_logging, reason_of
@@ -35,6 +35,7 @@ def write_mindir(network: nn.Cell, metadata: Metadata, path: Path) -> None:
         file = Path(folder) / "model.mindir"
         ms.export(network, example, file_name=str(file), file_format=MINDIR, custom_func=attach)
         shutil.copyfile(file, path)
+    seal(path)
 
 
 def write_air(network: nn.Cell, metadata: Metadata, path: Path) -> None:

@@ -8,6 +8,7 @@ import onnx
 from mindspore import nn
 from onnx import helper, shape_inference
 
+from mindcv_hrnet.deploy.container import seal
 from mindcv_hrnet.deploy.metadata import KEY, Metadata
 from mindcv_hrnet.deploy.onnx_graph import Graph
 from mindcv_hrnet.deploy.onnx_network import NetworkWriter
@@ -21,6 +22,7 @@ def write_onnx(network: nn.Cell, metadata: Metadata, path: Path) -> None:
     model = build_onnx(network, metadata)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+    seal(path)
 
 
 def build_onnx(network: nn.Cell, metadata: Metadata) -> onnx.ModelProto:

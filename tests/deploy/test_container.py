@@ -56,3 +56,19 @@ def test_file_of_another_program(tmp_path):
     example = ms.Tensor(np.zeros((1, 4)), ms.float32)
     ms.export(nn.ReLU(), example, file_name=str(path), file_format="MINDIR")
     assert re.fullmatch("holds no labels and preprocessing; export it again with export.py", refusal(path))
+
+
+def test_any_damage_is_seen_by_the_checksum(tiny_mindir, tmp_path):
+    whole, path = tiny_mindir[0].read_bytes(), tmp_path / "a.mindir"
+    for place in np.linspace(len(whole) // 100, len(whole) - 60, 40, dtype=int):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert refusal(path) in (
+            "its checksum differs from its content; copy or export it again",
+            "is truncated or damaged; copy or export it again",
+        )
+    # appended bytes are no part of what was exported
+    path.write_bytes(whole + whole[-32:])
+    assert refusal(path).startswith("its checksum differs")
+    # files of before there was one
+    path.write_bytes(whole[: whole.rindex(b"\x72\x1e\x0a\x12mindcv_hrnet_crc32")])
+    assert read_container(path) == ("MINDIR", tiny_mindir[2])

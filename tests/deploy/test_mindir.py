@@ -128,12 +128,14 @@ def test_any_folder_name_will_do(tiny_mindir, tmp_path):
 
 
 def test_a_broken_graph_is_refused(tiny_mindir, tmp_path):
-    """The outermost fields are whole, so that only MindSpore can tell."""
+    """The outermost fields are whole and the checksum is right, so that only MindSpore can tell."""
+    from mindcv_hrnet.deploy.container import seal
     from mindcv_hrnet.deploy.runner import load_model
 
     path, whole = tmp_path / "a.mindir", bytearray(tiny_mindir[0].read_bytes())
     middle = len(whole) // 2
     whole[middle - 2000 : middle + 2000] = b"\xff" * 4000
     path.write_bytes(whole)
+    seal(path)
     with pytest.raises(CheckpointError, match=r"a\.mindir: cannot be read as MINDIR \(.+\); is it complete\?$"):
         load_model(path)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
+from mindcv_hrnet.deploy.container import seal
 from mindcv_hrnet.deploy.metadata import Metadata
 from mindcv_hrnet.deploy.onnx_file import build_onnx, write_onnx
 from mindcv_hrnet.deploy.runner import OnnxModel, load_model
@@ -155,6 +156,7 @@ def test_a_file_that_the_runtime_refuses(tiny_onnx, tmp_path):
     model, path = onnx.load(tiny_onnx), tmp_path / "a.onnx"
     model.graph.node[0].op_type = "Convolve"
     onnx.save(model, path)
+    seal(path)
     with pytest.raises(CheckpointError) as error:
         load_model(path)
     assert str(error.value).startswith(f"{path}: ONNX Runtime ") and "\n" not in str(error.value)
