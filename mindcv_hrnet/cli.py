@@ -1,19 +1,22 @@
 """From a command line to a job and an exit code.
 
 Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or command line, 3 data, 4 checkpoint,
-5 the run could not go on, 130 interrupted.
+5 the run could not go on, 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM.
 """
 
 import importlib
 import io
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +28,7 @@ try:
     from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
+    from mindcv_hrnet.runtime.signals import Stopped, end_with_parent, stop_requests
 except ModuleNotFoundError as error:  # a user's shell without the environment
     sys.exit(MISSING.format(error.name))
 
@@ -136,18 +140,37 @@ def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = N
         with scratch_folder():
             getattr(importlib.import_module(module), function)(config)
 
-    return guarded(work)
+    return guarded(work, listens=True)
 
 
-def guarded(work: Callable[[], None]) -> int:
-    """Run `work`; a user's error becomes one line and its exit code, never a traceback."""
+def guarded(work: Callable[[], None], *, listens: bool = False) -> int:
+    """Run `work`; a user's error becomes one line and its exit code, never a traceback.
+
+    `listens`: requests to stop are answered as `runtime.signals` says; otherwise they interrupt `work`.
+    """
     prepare_environment(os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     _set_up_logging()
-    if launcher_of(os.environ)[2] == 1:
-        # While a graph runs, MindSpore turns Ctrl-C into a SIGTERM to itself. Ranks are left to their launcher.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _, rank, size = launcher_of(os.environ)
+    if size > 1:
+        end_with_parent()
+    if threading.current_thread() is not threading.main_thread():
+        return _run(work)
+    if not listens:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return _run(work)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    stop_requests.listen(speaks=rank <= 0)
+    try:
+        return _run(work)
+    finally:
+        stop_requests.close()
+
+
+def _run(work: Callable[[], None]) -> int:
     try:
         work()
         return _leave(0)
@@ -155,14 +178,18 @@ def guarded(work: Callable[[], None]) -> int:
         return _leave(error.exit_code, f"error: {error}")
     except ModuleNotFoundError as error:
         return _leave(ConfigError.exit_code, MISSING.format(error.name))
+    except Stopped as stopped:
+        return _leave(stopped.exit_code, stopped.message)
     except KeyboardInterrupt:
-        return _leave(INTERRUPTED, "interrupted; finished checkpoints are kept")
+        return _leave(INTERRUPTED, "interrupted")
     except Exception:
         return _leave(DEFECT, traceback.format_exc().rstrip(), echo_possible=True)
 
 
 def _leave(exit_code: int, message: str = "", *, echo_possible: bool = False) -> int:
     sys.stdout.flush()
+    if stop_requests.leaving:  # whatever came of it
+        exit_code, message = 128 + stop_requests.signum, ""
     leave_job(exit_code, message, echo_possible=echo_possible)
     return exit_code
 
@@ -175,6 +202,7 @@ def scratch_folder() -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-", ignore_cleanup_errors=True) as scratch:
+        stop_requests.cleanup = partial(shutil.rmtree, scratch, ignore_errors=True)
         os.chdir(scratch)
         try:
             yield

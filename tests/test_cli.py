@@ -18,6 +18,7 @@ from mindcv_hrnet.cli import main, run_job, scratch_folder, summaries, with_abso
 from mindcv_hrnet.errors import CheckpointError, ConfigError, DataError, RunError, UserError
 from mindcv_hrnet.recipe.config import parse_config
 from mindcv_hrnet.runtime.files import absolute
+from mindcv_hrnet.runtime.signals import Stopped
 
 RECIPE = str(ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml")
 
@@ -173,7 +174,8 @@ def test_a_split_that_a_data_set_does_not_have(command, tmp_path):
     [
         (ZeroDivisionError("a defect"), 1, "ZeroDivisionError: a defect"),
         (ValueError("not the user's"), 1, "ValueError: not the user's"),
-        (KeyboardInterrupt(), 130, "interrupted; finished checkpoints are kept"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Stopped(15, "SIGTERM: stopped; go on"), 143, "SIGTERM: stopped; go on"),
         (DataError("x: gone"), 3, "error: x: gone"),
     ],
     ids=repr,

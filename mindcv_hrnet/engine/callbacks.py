@@ -22,6 +22,7 @@ from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.progress import clock, progress_bar
+from mindcv_hrnet.runtime.signals import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -114,18 +115,32 @@ class StepLog(Callback):
 
 
 class LossGuard(Callback):
-    """Ends the run at the first loss that is not finite, as soon as it is read."""
+    """Ends the run at a loss that is not finite, as soon as it is read; after more than `patience` of them in a row.
 
-    def __init__(self, step: TrainStep, shape: RunShape, cluster: Cluster, interval: int):
+    Where updates that overflow are skipped and there is no patience, the epoch's end judges instead.
+    """
+
+    def __init__(self, step: TrainStep, shape: RunShape, cluster: Cluster, interval: int, patience: int = 0):
         super().__init__()
-        self.step, self.shape, self.cluster, self.interval = step, shape, cluster, interval
+        self.step, self.shape, self.cluster, self.interval, self.patience = step, shape, cluster, interval, patience
+        self.in_a_row = 0
 
     def on_train_step_end(self, run_context: Any) -> None:
         """Raise RunError where the loss is read and not finite."""
         step = step_of(run_context, self.shape)
-        # Reading the loss makes the device wait, so not at every step; overflowed steps may be skipped instead
-        if self.step.check is None and (step % self.interval == 0 or self.cluster.device == "CPU"):
-            check_loss(loss_of(run_context), step)
+        # Reading the loss makes the device wait, so not at every step
+        if step % self.interval and self.cluster.device != "CPU":
+            return
+        if self.step.check is not None and not self.patience:
+            return
+        loss = loss_of(run_context)
+        if math.isfinite(loss):
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        if self.in_a_row > self.patience:
+            check_loss(loss, step)
+        logger.warning("loss is %s at step %d, %d in a row; its update is skipped", loss, step, self.in_a_row)
 
 
 class EpochEnd(Callback):
@@ -167,7 +182,11 @@ class EpochEnd(Callback):
     def validate(self, row: EpochRow) -> None:
         """Measure the epoch of `row`, and write down what came out."""
         assert self.evaluate is not None
-        result = self.evaluate()
+        try:
+            result = self.evaluate()
+        except Stopped:
+            self.saving.save_within(row.step, row.seconds, validation_due=True)
+            raise
         logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
         self.saving.score(replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss))
 

@@ -1,5 +1,6 @@
 """Measures a network on a split: every image exactly once, at any batch size and on any number of ranks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,8 +84,10 @@ class Evaluator:
         graphs: CompileCache,
         *,
         present_classes: bool = False,
+        between: Callable[[], None] = lambda: None,
     ):
         self.network, self.loader, self.cluster, self.graphs = network, loader, cluster, graphs
+        self.between = between  # two batches
         among = np.unique(loader.source.labels) if present_classes else None
         normalize = Normalize(augmentation.mean, augmentation.std)
         self.step = EvalStep(network, normalize, among, len(loader.source.class_names))
@@ -107,6 +110,7 @@ class Evaluator:
                     collector.add(self.loader.samples(step)[valid], logits.asnumpy()[valid])
                 speed.count(int(valid.sum()))
                 bar.update()
+                self.between()
         self.network.set_train(was_training)
         total[4] = speed.per_second
         correct1, correct5, loss, count, images_per_second = sum_over_ranks(total, self.cluster).tolist()

@@ -17,7 +17,7 @@ DATA_KEYS = (
     *("distribute", "device_target", "val_while_train", "val_interval", "log_interval", "compile_cache"),
     *("pretrained", "pretrained_url", "ckpt_path"),
     *("epoch_size", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "resume_opt"),
-    "resume_override",
+    *("resume_override", "ckpt_save_steps", "ckpt_save_minutes", "nan_patience"),
     *("file_name", "predictions", "per_class", "class_map", "real_labels"),
 )
 

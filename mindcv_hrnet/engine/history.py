@@ -30,9 +30,9 @@ FREE = frozenset(
     (
         *("mode", "distribute", "device_target", "compile_cache", "log_interval", "num_parallel_workers"),
         *("data_dir", "dataset_download", "batch_size", "epoch_size", "val_while_train", "val_interval"),
-        *("ckpt_path", "resume_opt", "resume_override", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy"),
-        *("keep_checkpoint_max", "pretrained", "pretrained_url", "class_names_override", "dataset_sink_mode"),
-        "val_amp_level",
+        *("ckpt_path", "resume_opt", "resume_override", "nan_patience", "class_names_override", "dataset_sink_mode"),
+        *("ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "ckpt_save_steps", "ckpt_save_minutes"),
+        *("keep_checkpoint_max", "pretrained", "pretrained_url", "val_amp_level"),
         *(field.name for section in (ValidationConfig, ExportConfig) for field in fields(section)),
     )
 )
@@ -128,7 +128,7 @@ def _commit() -> str:
 
 
 def command_to_go_on(arguments: Sequence[str], launcher: str = "", ranks: int = 1) -> str:
-    """The command line that continues this run."""
+    """The command line that continues the run of a command line."""
     program, *rest = arguments
     start = ["python", program] if program.endswith(".py") else [os.path.basename(program)]
     if launcher == "mpirun":

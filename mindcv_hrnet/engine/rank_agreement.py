@@ -13,6 +13,7 @@ from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 
+STATISTICS = ("moving_mean", "moving_variance")
 _store = ops.MultitypeFuncGraph("store")
 
 
@@ -38,20 +39,26 @@ class MeanOverRanks(nn.Cell):
         return self.map_(_store, self.parameters, self.buckets.unpack(mean))
 
 
-def fingerprint(network: nn.Cell) -> int:
-    """32 bits of all values of a network's parameters: one bit of a weight changes it."""
+def fingerprint(network: nn.Cell, *, statistics: bool = True) -> int:
+    """32 bits of all values of a network's parameters, with or without `statistics`: one bit of a weight changes it."""
     digest = 0
     for parameter in network.get_parameters():
+        if not statistics and parameter.name.endswith(STATISTICS):
+            continue
         digest = zlib.crc32(parameter.asnumpy().tobytes(), digest)
     return digest
 
 
-def check_equal_weights(network: nn.Cell, cluster: Cluster, epoch: int = 0) -> None:
-    """Raise RunError, on every rank and naming those that differ, unless all hold the same bits. 0: at the start."""
+def check_equal_weights(network: nn.Cell, cluster: Cluster, epoch: int = 0, *, within: bool = False) -> None:
+    """Raise RunError, on every rank and naming those that differ, unless all hold the same bits. 0: at the start.
+
+    `within` an epoch each rank has its own batch-norm statistics.
+    """
     if cluster.size == 1:
         return
     prints = np.zeros((cluster.size, 2), np.float32)
-    prints[cluster.rank] = divmod(fingerprint(network), 2**16)  # float32 holds halves of it exactly
+    own = fingerprint(network, statistics=not within)
+    prints[cluster.rank] = divmod(own, 2**16)  # float32 holds halves of it exactly
     together = [tuple(row) for row in sum_over_ranks(prints, cluster).tolist()]
     usual, _ = Counter(together).most_common(1)[0]
     others = [str(rank) for rank, row in enumerate(together) if row != usual]
@@ -72,7 +79,7 @@ class Agreement:
     def __init__(self, step: TrainStep, cluster: Cluster) -> None:
         self.network, self.cluster = step.network, cluster
         # those of the moving average too
-        moving = [p for p in step.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+        moving = [p for p in step.get_parameters() if p.name.endswith(STATISTICS)]
         self.equalise = MeanOverRanks(moving, cluster.size) if moving and cluster.size > 1 else None
 
     def after_epoch(self, epoch: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Parameter, nn
 
 from mindcv_hrnet.engine.manifest import MANIFEST, Manifest, State, damage
+from mindcv_hrnet.engine.rank_agreement import STATISTICS
 from mindcv_hrnet.engine.run_folder import HISTORY
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.errors import CheckpointError, RunError
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 # The table of learning rates belongs to the recipe, not to the state
 NOT_STATE = ("learning_rate",)
-STATISTICS = ("moving_mean", "moving_variance")
 GATHERED = "gathered"
 
 

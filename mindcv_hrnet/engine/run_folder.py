@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mindcv_hrnet.engine.manifest import MANIFEST, STATES_KEPT, Checkpoint, Manifest, State
+from mindcv_hrnet.engine.writer import Hopeless
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.recipe.keys import TrainConfig
@@ -113,7 +114,17 @@ class RunFolder:
         )
 
     def write(self, save: Save) -> None:
-        """Metrics, weights and state, then the manifest that names them. Raises RunError where the disk refuses."""
+        """Metrics, weights and state, then the manifest that names them. Raises RunError where the disk refuses.
+
+        Hopeless where a value is not finite: what is on the disk is better.
+        """
+        spoiled = not_finite(save.arrays)
+        if spoiled:
+            kept = self.manifest.states[-1].file if self.manifest.states else "nothing"
+            raise Hopeless(
+                f"{self.folder}: {spoiled} holds values that are not finite after step {save.entry.step}, which is not "
+                f"saved, {kept} is kept; lower lr, raise warmup_epochs, or lower amp_level"
+            )
         self._make_anew_if_removed()
         weights_file = f"{self.manifest.model}-{save.entry.epoch}.ckpt" if save.weights is not None else ""
         new = {save.entry.file, weights_file} - {""} - self.manifest.files()
@@ -200,6 +211,11 @@ class RunFolder:
             logger.warning("%s: was removed meanwhile; made anew, its earlier files are lost", self.folder)
             write_text(self.folder / RECIPE, self._recipe)
             self.manifest = Manifest(self.manifest.model, self.manifest.class_names)
+
+
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str:
+    """Name of an array with a value that is NaN or infinite; empty where there is none."""
+    return next((name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), "")
 
 
 def remove_leftovers(folder: Path, manifest: Manifest) -> None:

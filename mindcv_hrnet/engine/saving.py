@@ -35,6 +35,7 @@ class Saving:
         self.metrics = MetricsFile(folder.folder / METRICS, shape.first_epoch) if folder else None
         self.writer = Writer()
         self.saved_step = shape.first_step
+        self.saved_at = time.monotonic()
         self.stalled_s = 0.0
 
     def end_epoch(self, row: EpochRow, *, saves: bool, validation_due: bool) -> None:
@@ -75,7 +76,7 @@ class Saving:
         accumulation = self.step_cell.accumulation
         complete = accumulation is None or step % accumulation.steps == 0
         arrays = copy_state(self.step_cell, self.cluster, epoch_ends=ends, update_complete=complete)
-        self.saved_step = step
+        self.saved_step, self.saved_at = step, time.monotonic()
         if self.folder and self.metrics:
             epoch = shape.epoch_of(step)
             name = f"{self.folder.manifest.model}-state-{epoch}"
@@ -103,6 +104,10 @@ class Saving:
             logger.info("%s", done)
 
         self.writer.hand_over(write)
+
+    def look_after(self) -> None:
+        """Try again what the disk has refused, when it is time; call it after every step."""
+        self.writer.look_after()
 
     def close(self) -> None:
         """Wait until everything is written. Raises RunError where the disk refuses it."""

@@ -12,11 +12,15 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S = 30.0
 
 
+class Hopeless(RunError):
+    """A write that fails again however often it is tried."""
+
+
 class Writer:
     """Does one write at a time, in the order they come; whoever hands over the next one waits for the one under way.
 
     A write that fails with RunError is told, and tried again after `RETRY_AFTER_S` or in front of the next one. When
-    it fails a second time, its error ends the run; so does any other exception.
+    it fails a second time, its error ends the run; so do Hopeless and any other exception.
     """
 
     def __init__(self) -> None:
@@ -64,6 +68,8 @@ class Writer:
         def run() -> None:
             try:
                 write()
+            except Hopeless as error:
+                self._error = error
             except RunError as error:
                 logger.warning("%s. Training goes on, and tries again in %g s", error, RETRY_AFTER_S)
                 self._failed, self._failed_at = write, time.monotonic()

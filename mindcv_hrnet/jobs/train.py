@@ -1,6 +1,7 @@
 """The training job: open the data, look at what is resumed, build, fit."""
 
 import logging
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
 from mindcv_hrnet.engine.epoch_end import EpochLoss
 from mindcv_hrnet.engine.evaluate import Evaluator
 from mindcv_hrnet.engine.graphs import KeepGraph, graph_cache
-from mindcv_hrnet.engine.history import compare_recipes, write_history
+from mindcv_hrnet.engine.history import command_to_go_on, compare_recipes, write_history
+from mindcv_hrnet.engine.interruptions import Interruptions
 from mindcv_hrnet.engine.open_data import open_data
 from mindcv_hrnet.engine.rank_agreement import Agreement, check_equal_weights
 from mindcv_hrnet.engine.resume import Images, Resumed, check_sizes, find_run, restore_state
@@ -31,6 +33,7 @@ from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.deadline import Deadline
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.run_log import RunLog
+from mindcv_hrnet.runtime.signals import stop_requests
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ def train(config: Config) -> Path:
         network, step = build_step(config, schedule, cluster, source.class_names)
         if resumed:
             restore_state(step, resumed, cluster)
-        check_equal_weights(network, cluster)
+        check_equal_weights(network, cluster, within=not shape.ends_epoch(shape.first_step))
         if folder:
             folder.begin(whole, shape.first_step)
             write_history(folder.folder, shape, ranks=cluster.size, changed=changed)
@@ -74,10 +77,17 @@ def train(config: Config) -> Path:
         saving = Saving(step, shape, cluster, images, folder)
         stack.callback(saving.close)
         step_log, guard, epoch_end = _callbacks(config, shape, schedule, step, evaluate, saving, cluster, resumed)
+        command = command_to_go_on(sys.argv, cluster.launcher, cluster.size)
+        interruptions = Interruptions(
+            shape, step_log, guard, saving, cluster, config.train, requests=stop_requests, command=command
+        )
+        if evaluate:
+            evaluate.between = interruptions.between_batches
         if resumed and resumed.entry.validation_due:
             epoch_end.validate_late(resumed.entry)
-        piece = shape.piece(shape.steps_per_epoch) if sinks(config, cluster) else None
-        fit(step, loader, [keep_graph, step_log, guard, epoch_end], shape, piece)
+        callbacks = [keep_graph, step_log, guard, epoch_end, interruptions]
+        fit(step, loader, callbacks, shape, sunk_piece(config, shape) if sinks(config, cluster) else None)
+        stop_requests.orderly = False
         saving.close()
         if loader.damaged:
             logger.warning("%d training files could not be used; other images took their places", loader.damaged)
@@ -160,12 +170,18 @@ def _callbacks(
         val_interval=config.system.val_interval,
         save_interval=config.train.ckpt_save_interval,
     )
-    return step_log, LossGuard(step, shape, cluster, interval), epoch_end
+    return step_log, LossGuard(step, shape, cluster, interval, config.train.nan_patience), epoch_end
 
 
 def sinks(config: Config, cluster: Cluster) -> bool:
     """Whether the device fetches the batches of several steps by itself."""
     return config.train.dataset_sink_mode and cluster.device != "CPU"
+
+
+def sunk_piece(config: Config, shape: RunShape) -> int:
+    """Steps that the device runs in a row: no more than there are between two saves, or two looks at the clock."""
+    look = config.system.log_interval if config.train.ckpt_save_minutes else None
+    return shape.piece(config.train.ckpt_save_steps or look or shape.steps_per_epoch)
 
 
 def fit(

@@ -22,6 +22,8 @@ CYCLES = ("one_cycle", "cyclic")
 MOST = 2**31 - 1
 # Far beyond any run, and few enough for a table of learning rates
 MOST_EPOCHS = 100_000
+MOST_STEPS = 10**9
+MOST_MINUTES = 60 * 24 * 365
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,15 @@ class TrainConfig:
     dataset_sink_mode: bool = option(True, "feed the device from a queue; MindSpore has it on Ascend and GPU only")
     ckpt_save_dir: str = option("./ckpt", "run folder: recipe, metrics, checkpoints")
     ckpt_save_interval: int = option(1, "epochs between checkpoints", low=1, high=MOST_EPOCHS)
+    ckpt_save_steps: int | None = option(
+        None,
+        "save the training state also every so many steps, to go on within an epoch; None: by the clock",
+        low=1,
+        high=MOST_STEPS,
+    )
+    ckpt_save_minutes: float = option(
+        10.0, "save the training state also after so many minutes; 0: never", low=0, high=MOST_MINUTES
+    )
     ckpt_save_policy: str = option(
         "latest_k", "which checkpoints stay: the newest, or the best by top-1", choices=("latest_k", "top_k")
     )
@@ -152,6 +163,12 @@ class TrainConfig:
         False, "continue the run in ckpt_save_dir, or else the one that wrote ckpt_path, optimizer and all"
     )
     resume_override: bool = option(False, "continue it although the recipe has changed")
+    nan_patience: int = option(
+        0,
+        "losses in a row that may be NaN or infinite, and their updates skipped, before the run ends",
+        low=0,
+        high=MOST_STEPS,
+    )
     ema: bool = option(False, "train, but validate and save an exponential moving average of the weights")
     ema_decay: float = option(0.9999, "decay of the moving average", above=0, below=1)
     freeze: tuple[str, ...] | None = option(None, "parts of the network that stay as they are", choices=FREEZABLE)

@@ -59,6 +59,11 @@ def _too_long(key: str) -> Rule:
     )
 
 
+def _skips_updates(r: Any) -> bool:
+    wanted = r.amp_level != "O0" if r.drop_overflow_update is None else r.drop_overflow_update
+    return bool(wanted) or r.loss_scale_type != "fixed"
+
+
 RULES = (
     *map(_too_long, ("train_split", "val_split")),
     Rule(
@@ -108,6 +113,13 @@ RULES = (
     Rule(
         lambda r: r.ckpt_save_policy == "top_k" and not r.val_while_train,
         lambda r: "ckpt_save_policy top_k ranks by validation, but val_while_train is False; set val_while_train True",
+    ),
+    Rule(
+        lambda r: r.nan_patience and not _skips_updates(r),
+        lambda r: (
+            f"nan_patience is {r.nan_patience}, but updates that are not finite are not skipped; pass "
+            "--drop_overflow_update True, or set nan_patience 0"
+        ),
     ),
     Rule(
         lambda r: r.resume_override and not r.resume_opt,

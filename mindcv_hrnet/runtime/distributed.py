@@ -5,6 +5,8 @@ MindSpore's own `init()` serves all of them on Ascend and GPU. On CPU it refuses
 MindSpore's TCP store, at an address that rank 0 sends through MPI.
 """
 
+from __future__ import annotations
+
 import importlib
 import logging
 import os
@@ -14,13 +16,14 @@ import time
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from mindcv_hrnet.errors import ConfigError, RunError
 from mindcv_hrnet.runtime.cores import take_share_of_cores
 from mindcv_hrnet.runtime.devices import choose_device
+
+if TYPE_CHECKING:  # its threads must not be there before `runtime.signals` listens
+    import numpy as np
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +166,7 @@ def sum_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
     if cluster.size == 1:
         return values
     import mindspore as ms
+    import numpy as np
 
     return ms.ops.AllReduce()(ms.Tensor(values.astype(np.float32))).asnumpy()
 
@@ -170,6 +174,7 @@ def sum_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
 def gather_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
     """(N,) float32 of each rank -> (ranks, N), the same on all."""
     import mindspore as ms
+    import numpy as np
 
     parts = [
         ms.ops.AllGather()(ms.Tensor(part)).asnumpy().reshape(cluster.size, -1)

@@ -56,6 +56,23 @@ def test_a_loss_that_is_not_finite_ends_the_run(step, loss, ends):
         guard.on_train_step_end(step_context(step, loss))
 
 
+def guarded_losses(losses, patience, skips=True):
+    guard = LossGuard(SimpleNamespace(check="a check" if skips else None), SHAPE, Cluster(), 100, patience)
+    for number, loss in enumerate(losses, start=1):
+        guard.on_train_step_end(step_context(number, loss))
+    return guard.in_a_row
+
+
+def test_patience_counts_losses_in_a_row(caplog):
+    nan = math.nan
+    assert guarded_losses([nan, nan, 0.5, nan], patience=2) == 1
+    told = ((4, 1), (5, 2), (7, 1))
+    assert caplog.messages == [f"loss is nan at step {n}, {row} in a row; its update is skipped" for n, row in told]
+    with pytest.raises(RunError, match="loss is nan at step 6"):
+        guarded_losses([nan, nan, nan], patience=2)
+    assert guarded_losses([nan] * 5, patience=0) == 0  # the epoch's end judges
+
+
 def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
     """An EpochEnd whose parts note what they do."""
 

@@ -13,6 +13,8 @@ import tempfile
 import threading
 from contextlib import closing, contextmanager, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -24,7 +26,9 @@ from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.engine.build import build_preprocess, build_step, drop_rates_of
 from mindcv_hrnet.engine.graphs import graph_cache
+from mindcv_hrnet.engine.interruptions import Interruptions
 from mindcv_hrnet.engine.open_data import open_data, open_validation
+from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.schedules import build_schedule
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.jobs.export import export
@@ -36,6 +40,7 @@ from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
 from mindcv_hrnet.models.variants import Spec
 from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.runtime.signals import StopRequests
 from mindcv_hrnet.weights import write_weights
 
 
@@ -268,7 +273,29 @@ def run(config):
                 for row in csv.DictReader(file)
             ]
         newest = max(place.glob("*-state-*"))
-        return place.relative_to(folder), files, rows, lines, newest.read_bytes()
+        # a thread saves: its lines may come a little earlier or later
+        return place.relative_to(folder), files, rows, sorted(lines), newest.read_bytes()
+
+
+def saves_by_the_clock(config):
+    """After which steps a run whose steps take a minute saves its state."""
+    saved = []
+    saving = SimpleNamespace(saved_at=0.0, saved_step=0, writer=SimpleNamespace(busy=False), look_after=lambda: None)
+
+    def save(step, seconds):
+        saved.append(step)
+        saving.saved_at = 60.0 * step
+
+    saving.save_within = save
+    parts: list[Any] = [SimpleNamespace(seconds=0.0), SimpleNamespace(in_a_row=0), saving, Cluster(), config.train]
+    begin: Any = Interruptions
+    called = begin(RunShape(1, 40, 8), *parts, StopRequests(), "")
+    for step in range(1, 31):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.monotonic", lambda step=step: 60.0 * step)
+            arguments = SimpleNamespace(cur_step_num=step)
+            called.on_train_step_end(SimpleNamespace(original_args=lambda arguments=arguments: arguments))
+    return saved
 
 
 def validation_and_more(config):

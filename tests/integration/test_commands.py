@@ -102,7 +102,9 @@ def test_an_interrupted_run_resumes_to_the_same_weights(trained, digits, workpla
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.strip().splitlines()[-1].startswith("interrupted; ")
+    told = err.strip().splitlines()
+    assert (process.returncode, told[0]) == (130, "SIGINT: finishing this step and saving; once more to stop at once")
+    assert re.fullmatch(r"SIGINT: stopped after epoch \d, step \d, which is saved; go on with: .* True", told[1])
 
     outcome = workplace.run(*command, "--resume")
     assert outcome.code == 0, outcome.err

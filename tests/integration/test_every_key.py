@@ -25,6 +25,8 @@ BASE = {
 STARTED = "{place}/started"
 # At this loss scale every gradient of a float16 layer overflows
 ENDLESS = {"drop_overflow_update": False, "loss_scale": 1e30, "amp_level": "O1"}
+# Where the loss can be infinite and the statistics of batch norm stay what they are
+HEAD_ONLY = {"freeze": ["backbone"], "epoch_size": 1}
 # These are answered with an error, which is what they change: where classes contradict the data, and for what a CPU has
 # not
 ANSWERED_WITH_AN_ERROR = {"num_classes", "device_target", "amp_dtype"}
@@ -107,6 +109,8 @@ CASES = {
     "dataset_sink_mode": Case(see.run, False),
     "ckpt_save_dir": Case(see.run, "elsewhere"),
     "ckpt_save_interval": Case(see.run, 2),
+    "ckpt_save_steps": Case(see.run, 1),
+    "ckpt_save_minutes": Case(see.saves_by_the_clock, 3.0),
     # validated are the epochs 3 and 4: the newest three are others than the best three
     "ckpt_save_policy": Case(
         see.run, "top_k", {"val_while_train": True, "val_interval": 3, "epoch_size": 4, "keep_checkpoint_max": 3}
@@ -114,6 +118,7 @@ CASES = {
     "keep_checkpoint_max": Case(see.run, 1),
     "resume_opt": Case(see.run, True, {"ckpt_path": STARTED, "epoch_size": 3}),
     "resume_override": Case(see.run, True, {"ckpt_path": STARTED, "resume_opt": True, "epoch_size": 3, "lr": 0.04}),
+    "nan_patience": Case(see.run, 3, {**HEAD_ONLY, "amp_level": "O1", "lr": 1e10}),
     "ema": Case(see.steps, True),
     "ema_decay": Case(see.steps, 0.5, {"ema": True}),
     "freeze": Case(see.steps, ["stem"]),

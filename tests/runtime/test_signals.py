@@ -1,0 +1,114 @@
+"""Requests to stop, in processes of their own: they reach a main thread that is busy with anything."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+START = """
+import ctypes, os, signal, sys, time
+from mindcv_hrnet.runtime.signals import Stopped, end_with_parent, stop_requests
+"""
+PROGRAM = """
+stop_requests.listen()
+assert "numpy" not in sys.modules  # whose threads would take SIGINT
+stop_requests.kept = "all is kept"
+stop_requests.cleanup = lambda: print("cleaned", flush=True)
+try:
+    print("ready", flush=True)
+    WORK
+except Stopped as stopped:
+    print("stopped", stopped.exit_code, flush=True)
+    code = stopped.exit_code
+stop_requests.close()
+sys.exit(code)
+"""
+IN_PYTHON = "time.sleep(60)"
+# No instruction of Python is done meanwhile, and every call is taken up again
+IN_C = "[ctypes.CDLL(None).sleep(20) for _ in range(3)]"
+IN_STEPS = """
+    stop_requests.orderly = True
+    while not stop_requests.signum:
+        time.sleep(0.01)
+    print("finishing the step", flush=True)
+    time.sleep(float(os.environ["STEP"]))
+    raise Stopped(stop_requests.signum)
+"""
+
+
+@pytest.fixture
+def start():
+    """A function (work) -> the process once it works."""
+    processes = []
+
+    def run(work, step="0"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", START + PROGRAM.replace("WORK", work)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "STEP": step},
+            # as in a terminal: a shell's background jobs ignore SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        processes.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_without_steps_the_process_leaves_at_once(start, number, code):
+    process = start(IN_PYTHON)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (code, "", "all is kept\n")  # what follows is not shown
+
+
+def test_a_main_thread_that_hears_nothing_is_ended_by_force(start):
+    process = start(IN_C)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (143, "all is kept\n")
+    assert 2.5 < time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_steps_end_in_order(start, number, code, name):
+    process = start(IN_STEPS)
+    time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (code, f"finishing the step\nstopped {code}\n")
+    assert err == f"{name}: finishing this step and saving; once more to stop at once\n"
+
+
+def test_a_second_request_stops_at_once(start):
+    process = start(IN_STEPS, step="60")
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "finishing the step\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143 and err.endswith("once more to stop at once\nall is kept\n")
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    child = START + "end_with_parent(); print('ready', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    begun = time.monotonic()
+    process.kill()
+    process.wait()
+    assert process.stdout.read() == ""  # the last of the two has closed it
+    assert time.monotonic() - begun < 20
+    process.stdout.close()
