@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 
 os.environ.setdefault("GLOG_v", "3")
 
@@ -14,18 +15,32 @@ import pytest
 mindspore.set_device("CPU")
 
 
+FUZZ_CASES = 1000
+FUZZED = pytest.StashKey[dict[str, Counter[str]]]()
 DEVIATIONS = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--deviations", action="store_true", help="print the largest deviation from each reference")
-    parser.addoption("--fuzz-cases", type=int, default=1000, help="cases of tests/test_fuzz.py in all (default 1000)")
+    parser.addoption(
+        "--fuzz-cases", type=int, default=FUZZ_CASES, help="cases of tests/test_fuzz.py in all (default 1000)"
+    )
 
 
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--deviations"):
         for what, largest in config.stash.get(DEVIATIONS, {}).items():
             terminalreporter.write_line(f"{what}: {largest:.2g}")
+    if config.getoption("--fuzz-cases") != FUZZ_CASES:
+        for kind, counts in config.stash.get(FUZZED, {}).items():
+            outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+            terminalreporter.write_line(f"{kind}: {sum(counts.values())} cases, {outcomes}")
+
+
+@pytest.fixture
+def fuzz_outcomes(pytestconfig):
+    """Kind of input -> Counter of what became of its cases; told at the end of a run of more cases than usual."""
+    return pytestconfig.stash.setdefault(FUZZED, {})
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ from mindcv_hrnet.recipe.keys import AugmentationConfig
 from mindcv_hrnet.weights import read_entries, read_weights, write_weights
 from mindcv_hrnet.weights.formats.pytorch import LEGACY_START
 
-CASES = 1000
 ODD_YAML = [
     *(
         "&a [*a, *a]",
@@ -90,26 +89,13 @@ POLICIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def told(pytestconfig):
-    """Outcomes by kind, which a run of more cases prints at its end."""
-    outcomes = {}
-    yield outcomes
-    if pytestconfig.getoption("--fuzz-cases") != CASES:
-        terminal = pytestconfig.pluginmanager.getplugin("terminalreporter")
-        for kind, counts in outcomes.items():
-            terminal.write_line(
-                f"{kind}: {counts.total()} cases, {', '.join(f'{n} {k}' for k, n in counts.most_common())}"
-            )
-
-
 @pytest.fixture
-def fuzz(pytestconfig, told):
+def fuzz(pytestconfig, fuzz_outcomes):
     """A function (share of the cases, strategy, check) -> Counter of outcomes; see `run_cases`."""
 
     def run(kind, share, strategy, check, accepted=UserError):
         counts = run_cases(max(1, round(share * pytestconfig.getoption("--fuzz-cases"))), strategy, check, accepted)
-        told[kind] = counts
+        fuzz_outcomes[kind] = counts
         assert counts["result"] and len(counts) > 1, f"the cases are too tame or too wild: {counts}"
         return counts
 
