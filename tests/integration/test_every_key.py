@@ -47,13 +47,13 @@ class Case(NamedTuple):
 CASES = {
     # system
     "mode": Case(see.connection, 0),
-    "jit_level": Case(see.connection, "O1"),
     "distribute": Case(see.connection, True),
     "device_target": Case(see.connection, "GPU"),
     "val_while_train": Case(see.run, True),
     "val_interval": Case(see.run, 2, {"val_while_train": True}),
     "log_interval": Case(see.run, 1),
     "seed": Case(see.training_batches, 7),
+    "jit_level": Case(see.connection, "O1"),
     "compile_cache": Case(see.kept_graphs, False, {"mode": 0}),
     # data
     "dataset": Case(see.training_batches, "mnist"),

@@ -63,7 +63,7 @@ def test_image_size_must_be_positive():
 def test_importing_the_package_does_not_import_mindspore():
     code = (
         "import sys, mindcv_hrnet, mindcv_hrnet.models\n"
-        "assert mindcv_hrnet.__version__ == '0.1.0'\n"
+        "assert mindcv_hrnet.__version__ == '0.2.0'\n"
         "assert mindcv_hrnet.describe('hrnet_w18').gmacs > 4 and len(mindcv_hrnet.list_models()) == 9\n"
         "assert 'mindspore' not in sys.modules\n"
     )

@@ -39,7 +39,7 @@ def test_state_dict_of_timm(variant):
     arrays, _ = to_network(state)
     fit_weights(network, arrays, variant)
     branches = network.trunk(ms.Tensor(image(tuple(golden["image_shape"]))))
-    network.trunk = lambda _: branches
+    network.trunk = lambda image, keep: branches
     outputs = [network(branches[0]), *branches]
     outputs += [widen(branch) for widen, branch in zip(network.widen, branches, strict=True)]
     logits, *maps = (output.asnumpy() for output in outputs)
