@@ -70,7 +70,8 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
             count = len(chosen[1])
             boxes = np.zeros((count, 4), np.int32), np.zeros((count, 5), np.float32)
             step(*map(Tensor, chosen), *map(Tensor, boxes))
-    check_equal_weights(network, cluster, epoch=1)
+    # unsynchronised, each rank has statistics of its own until the epoch ends
+    check_equal_weights(network, cluster, epoch=1, within=statistics != "sync")
     if kind == "drifted":
         if last:
             weight = network.trainable_params()[0]
