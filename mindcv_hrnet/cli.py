@@ -1,7 +1,7 @@
 """From a command line to a job and an exit code.
 
 Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or command line, 3 data, 4 checkpoint,
-5 the run could not go on, 130 or 143 stopped by SIGINT (Ctrl-C) or SIGTERM.
+5 the run could not go on, 130, 138 or 143 stopped by SIGINT (Ctrl-C), SIGUSR1 or SIGTERM.
 """
 
 import importlib

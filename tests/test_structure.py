@@ -14,7 +14,18 @@ ROOMS = ("cli", "jobs", "serving", "engine", "deploy", "data", "recipe", "models
 # Inside these rooms the order holds as well, for files and folders
 ORDER_INSIDE = {
     "data": (
-        *("splitting", "to_mindspore", "loader", "packing", "sampler", "augment", "prefetch", "retry", "sources"),
+        *(
+            "splitting",
+            "to_mindspore",
+            "loader",
+            "packing",
+            "sampler",
+            "augment",
+            "outlines",
+            "prefetch",
+            "retry",
+            "sources",
+        ),
         *("transforms", "decode", "sheet", "rng"),
     ),
     "weights": ("pretrained", "hub", "fit", "read", "write", "naming", "formats"),

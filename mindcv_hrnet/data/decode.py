@@ -102,6 +102,21 @@ def decode(data: bytes, reduce: int = 1) -> np.ndarray:
     return decoded
 
 
+def check_outline(start: bytes, end: bytes) -> None:
+    """Raise UnreadableImage where the first and the last bytes of a file show that it cannot be decoded."""
+    if not start:
+        raise UnreadableImage("the file is empty")
+    marker = _JPEG_END if start.startswith(_JPEG_START) else _PNG_END if start.startswith(_PNG_START) else b""
+    if marker not in end:
+        raise UnreadableImage("it is truncated: its end marker is missing")
+    size = _stated_size(start)
+    if size:
+        _check_size(size)
+    else:
+        with _opened(start):
+            pass
+
+
 def _whole_jpeg(data: bytes, header: JpegHeader, reduce: int) -> np.ndarray:
     _check_size(header[:2])
     _check_scans(data, header)

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from mindcv_hrnet.data.retry import GivenUp
+from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.cores import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ class ReadAhead(Generic[Batch]):
                     self._start_anew()
             for future in work.futures:
                 future.result()
+        except MemoryError:
+            self._drop()
+            raise RunError("out of memory while images are decoded; lower num_parallel_workers or batch_size") from None
         except BaseException:
             self._drop()
             raise

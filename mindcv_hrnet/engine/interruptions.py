@@ -16,7 +16,7 @@ from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
-from mindcv_hrnet.runtime.signals import Stopped, StopRequests
+from mindcv_hrnet.runtime.signals import STOPS, Stopped, StopRequests
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +53,17 @@ class RankPoll:
             self._begun = time.monotonic()  # the first call has waited for a compilation
         if self.calls % self.every:
             return Decision()
-        interrupt, terminate = (own.signum == number for number in (signal.SIGINT, signal.SIGTERM))
         seconds = (time.monotonic() - self._begun) / max(1, self.calls - 1)
         main = self.cluster.is_main
-        wish = np.array([interrupt, terminate, main and own.saves, seconds if main else 0.0], np.float32)
-        interrupts, terminates, saves, seconds = sum_over_ranks(wish, self.cluster).tolist()
+        stops = [own.signum == number for number in STOPS]
+        wish = np.array([*stops, main and own.saves, seconds if main else 0.0], np.float32)
+        *asked, saves, seconds = sum_over_ranks(wish, self.cluster).tolist()
         if self.calls == MEASURED_CALLS:
             self.every = max(1, min(MOST_CALLS, int(ASK_EVERY_S / max(seconds, 1e-6))))
             self.calls = 0
             self._begun = time.monotonic()
-        return Decision(signal.SIGTERM if terminates else signal.SIGINT if interrupts else 0, saves > 0)
+        signum = max((number for number, ranks in zip(STOPS, asked, strict=True) if ranks), default=0)
+        return Decision(signum, saves > 0)
 
 
 class Interruptions(Callback):
@@ -102,6 +103,7 @@ class Interruptions(Callback):
         decision = self.steps_poll(Decision(self.requests.signum, self._is_time()))
         by_steps = self.save_steps is not None and self.step // self.save_steps > before // self.save_steps
         if decision.signum and self.step < self.shape.steps:
+            logger.info("%s: saving and stopping", signal.Signals(decision.signum).name)
             self.saving.save_within(self.step, self.step_log.seconds)
             raise self._stopped(decision.signum)
         if decision.saves or by_steps:

@@ -36,6 +36,7 @@ class Saving:
         self.writer = Writer()
         self.saved_step = shape.first_step
         self.saved_at = time.monotonic()
+        self.saves = 0
         self.stalled_s = 0.0
 
     def end_epoch(self, row: EpochRow, *, saves: bool, validation_due: bool) -> None:
@@ -96,6 +97,7 @@ class Saving:
             )
             named = {name: parameter.name for name, parameter in self.step_cell.weights().items()} if weights else None
             self._write(Save(entry, arrays, self.metrics.text(), named), self.folder, done)
+        self.saves += 1
         self.stalled_s += time.perf_counter() - begun
 
     def _write(self, save: Save, folder: RunFolder, done: str) -> None:
@@ -112,3 +114,7 @@ class Saving:
     def close(self) -> None:
         """Wait until everything is written. Raises RunError where the disk refuses it."""
         self.writer.finish()
+
+    def log_costs(self) -> None:
+        """Say how long the steps have waited for all saves together."""
+        logger.info("%d saves, for which the steps waited %.2f s", self.saves, self.stalled_s)

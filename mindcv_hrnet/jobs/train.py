@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import nn
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader, build_train_transform
+from mindcv_hrnet.data.outlines import check_files
 from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step, drop_rates_of
@@ -54,6 +55,8 @@ def train(config: Config) -> Path:
         log.open(run_folder(config) / LOG)
         config, whole, changed = compare_recipes(config, resumed.folder if resumed else None)
         loader, evaluation_loader = _open_loaders(config, source, validation, cluster, stack)
+        if validation and cluster.is_main:
+            check_files(validation, config.data.num_parallel_workers)
         images = Images(len(source), len(validation) if validation else 0)
         shape = _shape_of_run(config, loader, cluster, resumed, images)
         schedule = build_schedule(
@@ -89,6 +92,7 @@ def train(config: Config) -> Path:
         fit(step, loader, callbacks, shape, sunk_piece(config, shape) if sinks(config, cluster) else None)
         stop_requests.orderly = False
         saving.close()
+        saving.log_costs()
         if loader.damaged:
             logger.warning("%d training files could not be used; other images took their places", loader.damaged)
         if folder:

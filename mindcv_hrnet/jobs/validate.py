@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mindcv_hrnet.data.loader import EvalLoader
+from mindcv_hrnet.data.outlines import check_files
 from mindcv_hrnet.data.sources.split import Source
 from mindcv_hrnet.engine.evaluate import Evaluation, Evaluator
 from mindcv_hrnet.engine.graphs import graph_cache
@@ -33,6 +34,8 @@ def validate(config: Config) -> Evaluation:
         )
     devices = f"{cluster.device} x {cluster.size} ({cluster.launcher})"
     logger.info("%s, %s: %d images in %s, %s", config.model.model, path, len(source), source.root, devices)
+    if cluster.is_main:
+        check_files(source, config.data.num_parallel_workers)
     loader = EvalLoader(
         source,
         config.data,

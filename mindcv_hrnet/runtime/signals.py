@@ -1,4 +1,6 @@
-"""Requests to stop, SIGINT (Ctrl-C) and SIGTERM, heard whatever the main thread is doing.
+"""Requests to stop, SIGINT (Ctrl-C), SIGTERM and SIGUSR1, heard whatever the main thread is doing.
+
+SIGUSR1 is the one that Open MPI's mpirun hands on to its ranks: on SIGINT and SIGTERM it kills them a second later.
 
 A handler of Python runs only between two instructions of the main thread, which may be compiling for minutes. So
 threads listen. While MindSpore compiles or runs a graph, it answers SIGINT with a SIGTERM to its own process; SIGINT is
@@ -19,6 +21,7 @@ from typing import Any
 from mindcv_hrnet.errors import RunError
 
 PATIENCE_S = 3.0
+STOPS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -72,9 +75,9 @@ class StopRequests:
         self._restore += [hears.close, tells.close]
         before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
         self._restore.append(lambda: signal.set_wakeup_fd(before))
-        for number, handler in ((signal.SIGTERM, _nothing), (signal.SIGINT, self._raise)):
+        for number, handler in ((signal.SIGTERM, _nothing), (signal.SIGUSR1, _nothing), (signal.SIGINT, self._raise)):
             self._restore.append(partial(signal.signal, number, signal.signal(number, handler)))
-        terminate = threading.Thread(target=self._await_sigterm, args=(hears,), name="sigterm", daemon=True)
+        terminate = threading.Thread(target=self._await_others, args=(hears,), name="stops", daemon=True)
         interrupt = threading.Thread(target=self._await_sigint, name="sigint", daemon=True)
         for thread in (terminate, interrupt):
             thread.start()
@@ -92,12 +95,13 @@ class StopRequests:
         while signal.sigwait({signal.SIGINT}) and not self._closed.is_set():
             self._requested(signal.SIGINT)
 
-    def _await_sigterm(self, hears: socket.socket) -> None:
+    def _await_others(self, hears: socket.socket) -> None:
         while received := hears.recv(16):
             if self._closed.is_set():
                 return
-            if signal.SIGTERM in received:
-                self._requested(signal.SIGTERM)
+            for number in received:
+                if number in (signal.SIGTERM, signal.SIGUSR1):
+                    self._requested(number)
 
     def _requested(self, signum: int) -> None:
         first, self.signum = not self.signum, self.signum or signum
@@ -127,7 +131,7 @@ stop_requests = StopRequests()
 
 
 def _nothing(number: int, frame: Any) -> None:
-    """The handler that SIGTERM needs to be heard at all."""
+    """The handler that a signal needs to be heard at all."""
 
 
 def _mute() -> None:

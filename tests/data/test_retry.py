@@ -7,7 +7,7 @@ import pytest
 from mindcv_hrnet.data import prefetch, retry
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.sources.split import ImageFolder
-from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.errors import DataError, RunError
 
 
 class Moody(ImageFolder):
@@ -100,3 +100,34 @@ def test_a_read_that_always_stalls_is_named(folder, sections, hurry):
         release.set()
     loader.close()
     assert source.attempts == 3
+
+
+def test_a_mount_that_is_gone_for_a_while_is_waited_for(folder, sections, hurry, monkeypatch, caplog):
+    monkeypatch.setattr(retry, "STALLED_AFTER_S", 20.0)
+    monkeypatch.setattr(retry, "ROOT_POLL_S", 0.02)
+    root = folder({"a": 9, "b": 8})
+    expected = digests(ImageFolder(root), sections)
+    away = root.with_name("away")
+
+    def unmount(attempt):
+        if attempt == 1:
+            root.rename(away)
+            threading.Timer(0.4, lambda: away.rename(root)).start()
+
+    assert digests(Moody(root, 3, unmount), sections) == expected
+    assert caplog.messages == [f"{root}: is gone; waiting up to 60 s for it to come back"]
+
+
+def test_a_mount_that_stays_away_ends_the_run(folder, sections, hurry, monkeypatch):
+    monkeypatch.setattr(retry, "ROOT_POLL_S", 0.02)
+    root = folder({"a": 9, "b": 8})
+    with pytest.raises(DataError, match=r"reading it stalled 3 times for 0.3 s; check the disk or the share"):
+        digests(Moody(root, 3, lambda attempt: attempt == 1 and root.rename(root.with_name("away"))), sections)
+
+
+def test_memory_that_runs_out_in_a_thread_ends_the_run_in_a_line(folder, sections, hurry):
+    def exhaust(attempt):
+        raise MemoryError
+
+    with pytest.raises(RunError, match="out of memory while images are decoded; lower num_parallel"):
+        digests(Moody(folder({"a": 9, "b": 8}), 3, exhaust), sections)

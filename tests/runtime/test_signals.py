@@ -81,7 +81,10 @@ def test_a_main_thread_that_hears_nothing_is_ended_by_force(start):
     assert 2.5 < time.monotonic() - begun < 15
 
 
-@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM"), (signal.SIGUSR1, 138, "SIGUSR1")],
+)
 def test_steps_end_in_order(start, number, code, name):
     process = start(IN_STEPS)
     time.sleep(0.1)
