@@ -163,7 +163,7 @@ def guarded(work: Callable[[], None], *, listens: bool = False) -> int:
             return _run(work)
         finally:
             signal.signal(signal.SIGTERM, before)
-    stop_requests.listen(speaks=rank <= 0)
+    stop_requests.listen(speaks=rank <= 0, parent=os.getppid() if size > 1 else 0)
     try:
         return _run(work)
     finally:

@@ -21,6 +21,8 @@ from typing import Any
 from mindcv_hrnet.errors import RunError
 
 PATIENCE_S = 3.0
+# A rank whose launcher is gone may wait for one that is gone, too
+ORPHAN_PATIENCE_S = 40.0
 STOPS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 
@@ -59,15 +61,18 @@ class StopRequests:
         self.cleanup: Callable[[], object] = lambda: None
         """What is done where it has to end by force."""
         self._speaks = speaks
+        self._parent = 0
         self._closed = threading.Event()
         self._restore: list[Callable[[], object]] = []
 
-    def listen(self, *, speaks: bool = True) -> None:
+    def listen(self, *, speaks: bool = True, parent: int = 0) -> None:
         """Start, in the main thread; of several ranks one `speaks`.
 
+        Where `parent` is given and has ended when a request comes, the process has `ORPHAN_PATIENCE_S` to leave.
         Call it before MindSpore is imported: threads inherit what is blocked.
         """
         self._reset(speaks=speaks)
+        self._parent = parent
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._restore.append(lambda: signal.pthread_sigmask(signal.SIG_SETMASK, blocked))
         hears, tells = socket.socketpair()
@@ -107,6 +112,8 @@ class StopRequests:
         first, self.signum = not self.signum, self.signum or signum
         if first and self.orderly:
             self._tell(f"{signal.Signals(signum).name}: finishing this step and saving; once more to stop at once")
+            if self._parent and os.getppid() != self._parent:
+                threading.Thread(target=self._end_by_force, args=(ORPHAN_PATIENCE_S,), name="end", daemon=True).start()
         elif not self.leaving:
             self.leaving = True
             self._tell(self.kept)
@@ -114,8 +121,8 @@ class StopRequests:
             _thread.interrupt_main(signal.SIGINT)
             threading.Thread(target=self._end_by_force, name="end", daemon=True).start()
 
-    def _end_by_force(self) -> None:
-        if not self._closed.wait(PATIENCE_S):
+    def _end_by_force(self, seconds: float = PATIENCE_S) -> None:
+        if not self._closed.wait(seconds):
             self.cleanup()
             os._exit(128 + self.signum)
 

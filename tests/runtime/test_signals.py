@@ -115,3 +115,29 @@ def test_a_process_ends_with_the_one_that_started_it():
     assert process.stdout.read() == ""  # the last of the two has closed it
     assert time.monotonic() - begun < 20
     process.stdout.close()
+
+
+def test_a_rank_whose_launcher_is_gone_does_not_wait_for_ever():
+    child = (
+        START
+        + """
+from mindcv_hrnet.runtime import signals
+signals.ORPHAN_PATIENCE_S = 0.5
+end_with_parent()
+stop_requests.listen(parent=os.getppid())
+stop_requests.orderly = True
+print("ready", flush=True)
+time.sleep(60)  # in a collective with a rank that is gone
+"""
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    begun = time.monotonic()
+    process.kill()
+    process.wait()
+    assert process.stdout.read() == "SIGTERM: finishing this step and saving; once more to stop at once\n"
+    assert 0.4 < time.monotonic() - begun < 20
+    process.stdout.close()
