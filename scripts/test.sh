@@ -9,4 +9,5 @@ prepare_environment "dev"
 ruff format --check .
 ruff check .
 mypy
-python -m pytest "$@"
+# two processes, each with whole files: graphs compile on one core, and fixtures are made once a file
+python -m pytest -n 2 --dist loadfile "$@"
