@@ -74,6 +74,7 @@ def test_without_steps_the_process_leaves_at_once(start, number, code):
 
 def test_a_main_thread_that_hears_nothing_is_ended_by_force(start):
     process = start(IN_C)
+    time.sleep(0.5)  # it says that it is ready before it is in C
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=20)
