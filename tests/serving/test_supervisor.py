@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import httpx
 import pytest
 from repository import ROOT
 from tiny_onnx import write_tiny_onnx
+
+from mindcv_hrnet.serving.supervisor import _listen
 
 pytestmark = pytest.mark.usefixtures("scripts")
 
@@ -224,3 +227,10 @@ def test_a_model_that_cannot_be_served(command, tmp_path):
     running = command(tmp_path / "bad.onnx", "--workers", "2")
     assert running.process.wait(30) == 4
     assert "bad.onnx: is no model file that export.py wrote" in running._log.read_text()
+
+
+def test_an_answer_does_not_wait_for_its_headers_to_be_acknowledged():
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
