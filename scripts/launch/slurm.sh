@@ -19,7 +19,8 @@ if [ -f "$set_env" ]; then
     set +u && . "$set_env" && set -u
 fi
 
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first=${hosts%%$'\n'*}
 export DEVICES=${DEVICES:-8} LOG_DIR=${LOG_DIR:-logs/$SLURM_JOB_ID} PORT=${PORT:-$((20000 + SLURM_JOB_ID % 10000))}
 # each task is told by SLURM_NODEID which machine it is
 exec srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c '
