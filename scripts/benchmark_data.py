@@ -63,7 +63,7 @@ def our_batches(o: argparse.Namespace) -> Iterator[int]:
     import mindspore as ms
 
     from mindcv_hrnet.data.loader import TrainLoader
-    from mindcv_hrnet.data.sources.split import open_split
+    from mindcv_hrnet.data.sources.open_split import open_split
     from mindcv_hrnet.data.to_mindspore import as_dataset
     from mindcv_hrnet.engine.preprocess import Preprocess
     from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig

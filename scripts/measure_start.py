@@ -52,7 +52,7 @@ def start(root: str, with_mindspore: bool) -> dict:
     if with_mindspore:
         import mindspore  # noqa: F401 - for its memory
     from mindcv_hrnet.data.loader import TrainLoader
-    from mindcv_hrnet.data.sources.split import open_split
+    from mindcv_hrnet.data.sources.open_split import open_split
     from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
     listed: list[str] = []

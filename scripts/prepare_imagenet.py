@@ -25,7 +25,6 @@ from typing import IO
 from one_line_errors import one_line_errors
 
 from mindcv_hrnet.data.packing import (
-    CHUNK,
     Image,
     Ledger,
     Plan,
@@ -50,7 +49,7 @@ def opened(tar: Path) -> tarfile.TarFile:
 def copy_tar(source: IO[bytes]) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         with open(path, "wb") as out:
-            shutil.copyfileobj(source, out, CHUNK)
+            shutil.copyfileobj(source, out)
 
     return write
 

@@ -19,7 +19,7 @@ import numpy as np
 from one_line_errors import one_line_errors
 
 from mindcv_hrnet.data.packing import Image, Ledger, Plan, check_packed, packed_name, write_class_names, writer_of
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError
 
 SPLITS = ("train", "val")

@@ -21,7 +21,7 @@ from mindcv_hrnet.cli import main
 from mindcv_hrnet.data.decode import UnreadableImage, decode, decode_rows, jpeg_header
 from mindcv_hrnet.data.loader import build_eval_transform, build_train_transform
 from mindcv_hrnet.data.sources import index_cache
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.deploy.container import read_container
 from mindcv_hrnet.deploy.images import Preprocessor
 from mindcv_hrnet.deploy.runner import load_model

@@ -19,7 +19,7 @@ from mindcv_hrnet.data.prefetch import Batch, ReadAhead, Started, chunks
 from mindcv_hrnet.data.retry import PatientReader
 from mindcv_hrnet.data.rng import Purpose, generator, uniforms
 from mindcv_hrnet.data.sampler import EvalSampler, TrainSampler
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.data.transforms import (
     Augmentation,
     ColorJitter,

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mindcv_hrnet.data.decode import UnreadableImage, check_outline
 from mindcv_hrnet.data.prefetch import usable_workers
-from mindcv_hrnet.data.sources.split import ImageFolder, Source
+from mindcv_hrnet.data.sources.folder import ImageFolder
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.runtime.files import reason_of
 

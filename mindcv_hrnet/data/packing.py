@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from mindcv_hrnet.data.sources.shards import CLASSES_FILE
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.runtime.files import digest_of
 
-CHUNK = 1 << 20
 SUMS_FILE, PLAN_FILE = "SHA256SUMS", "plan.json"
 # A MindRecord file is a header, which lists the pages, and pages of one size, the last one filled with zeros
 HEADER, PAGE, LARGEST_PAGE = 1 << 20, 1 << 22, 1 << 28
@@ -64,7 +64,7 @@ class Ledger:
 
     def damaged_names(self) -> list[str]:
         """Names whose content is not what was written."""
-        return [name for name, digest in self.sums.items() if digest_of(self.folder / name) != digest]
+        return [name for name, digest in self.sums.items() if digest_of_packed(self.folder / name) != digest]
 
     def missing_classes(self) -> list[str]:
         """Classes of the plan that were not finished."""
@@ -101,7 +101,7 @@ class Ledger:
         digests = {}
         for made in sorted(aside.iterdir()):
             sync(made)
-            digests[made.name], final = digest_of(made), self.folder / made.name
+            digests[made.name], final = digest_of_packed(made), self.folder / made.name
             if final.is_dir():
                 shutil.rmtree(final)
             os.replace(made, final)
@@ -137,18 +137,13 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(aside, path)
 
 
-def digest_of(path: Path) -> str:
+def digest_of_packed(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents in a folder; empty where there is nothing."""
+    if not path.is_dir():
+        return digest_of(path) if path.exists() else ""
     digest = hashlib.sha256()
-    if path.is_dir():
-        for image in sorted(path.iterdir()):
-            digest.update(image.name.encode() + image.read_bytes())
-    elif path.exists():
-        with open(path, "rb") as file:
-            while block := file.read(CHUNK):
-                digest.update(block)
-    else:
-        return ""
+    for image in sorted(path.iterdir()):
+        digest.update(image.name.encode() + image.read_bytes())
     return digest.hexdigest()
 
 

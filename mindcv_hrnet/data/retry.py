@@ -5,7 +5,7 @@ import os
 import threading
 import time
 
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.runtime.files import make_folder, reason_of
+from mindcv_hrnet.runtime.files import digest_of, make_folder, reason_of
 
 logger = logging.getLogger(__name__)
 
 TRAIN, VAL = "train", "val"
-CHUNK_BYTES = 1 << 20
 _READERS = 8  # a share answers several reads at once
 
 
@@ -104,14 +103,10 @@ def _size(path: Path) -> int:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
+        return digest_of(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason_of(error)}); replace or remove the file") from None
-    return digest.hexdigest()
 
 
 def _sides(

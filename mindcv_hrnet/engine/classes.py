@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mindcv_hrnet.data.sources.class_names import UnknownClasses
-from mindcv_hrnet.data.sources.split import Source, open_split
+from mindcv_hrnet.data.sources.open_split import open_split
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.engine.manifest import Manifest
 from mindcv_hrnet.errors import CheckpointError, DataError
 from mindcv_hrnet.recipe.keys import DataConfig

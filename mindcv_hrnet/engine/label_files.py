@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.engine.predictions import Predictions
 from mindcv_hrnet.errors import DataError, nearest
 from mindcv_hrnet.runtime.files import reason_of

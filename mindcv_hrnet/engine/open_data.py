@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from mindcv_hrnet.data.sources.dataset_download import download_dataset
-from mindcv_hrnet.data.sources.split import Source, class_names_of, open_split
+from mindcv_hrnet.data.sources.open_split import class_names_of, open_split
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.engine.classes import open_numbered
 from mindcv_hrnet.engine.label_files import folders_by_class
 from mindcv_hrnet.errors import DataError

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.files import write_text
 

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from mindcv_hrnet.data.decode import UnreadableImage
-from mindcv_hrnet.data.sources.split import class_names_of, open_split
+from mindcv_hrnet.data.sources.open_split import class_names_of, open_split
 from mindcv_hrnet.deploy.compare import largest_difference, natural_images
 from mindcv_hrnet.deploy.images import Preprocessor
 from mindcv_hrnet.deploy.metadata import Metadata, digest

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mindcv_hrnet.data.decode import UnreadableImage, decode
 from mindcv_hrnet.data.sheet import TILE, Tile, draw_sheet
-from mindcv_hrnet.data.sources.folder import SUFFIXES
+from mindcv_hrnet.data.sources.folder_index import SUFFIXES
 from mindcv_hrnet.deploy.classifier import BATCH_SIZE, TOP, Classifier, Prediction
 from mindcv_hrnet.deploy.metadata import Metadata, digest
 from mindcv_hrnet.deploy.rows import FORMATS

@@ -11,7 +11,7 @@ from mindspore import nn
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.outlines import check_files
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step, drop_rates_of
 from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
@@ -22,12 +22,13 @@ from mindcv_hrnet.engine.history import command_to_go_on, compare_recipes, write
 from mindcv_hrnet.engine.interruptions import Interruptions
 from mindcv_hrnet.engine.open_data import open_data
 from mindcv_hrnet.engine.rank_agreement import Agreement, check_equal_weights
-from mindcv_hrnet.engine.resume import Images, Resumed, check_sizes, find_run, restore_state
+from mindcv_hrnet.engine.resume import Images, Resumed, check_sizes, find_run
 from mindcv_hrnet.engine.run_folder import LOG, RunFolder
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.engine.schedules import build_schedule, rate_of_steps
 from mindcv_hrnet.engine.start import start
+from mindcv_hrnet.engine.state import restore_state
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.cores import usable_cores

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.data.outlines import check_files
-from mindcv_hrnet.data.sources.split import Source
+from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.engine.evaluate import Evaluation, Evaluator
 from mindcv_hrnet.engine.graphs import graph_cache
 from mindcv_hrnet.engine.label_files import class_table, real_score

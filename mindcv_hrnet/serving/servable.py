@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from mindcv_hrnet.deploy.images import Preprocessor
 from mindcv_hrnet.deploy.labels import label_names
 from mindcv_hrnet.deploy.runner import Model, load_model
 from mindcv_hrnet.errors import CheckpointError
-from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.runtime.files import digest_of, reason_of
 from mindcv_hrnet.serving.limits import Refused, check_pixels
 
 
@@ -90,11 +89,7 @@ def _try_out(model: Model, max_batch: int, path: Path) -> int:
 
 
 def _version(path: Path) -> str:
-    total = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while part := file.read(1 << 20):
-                total.update(part)
+        return digest_of(path)[:12]
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({reason_of(error)})") from None
-    return total.hexdigest()[:12]

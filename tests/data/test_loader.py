@@ -13,7 +13,7 @@ from streams import RECIPE, batch_of, digest, union_over_ranks
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.prefetch import usable_workers
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError
 
 DROPS = (0.2, *[0.5] * 300)

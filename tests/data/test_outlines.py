@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mindcv_hrnet.data.outlines import check_files
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError
 
 FORMATS = {"JPEG": "jpg", "PNG": "png", "BMP": "bmp", "TIFF": "tiff", "WEBP": "webp", "GIF": "gif", "PPM": "ppm"}

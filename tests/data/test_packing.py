@@ -12,9 +12,10 @@ from packing import images_of, pack
 from streams import stream
 
 from mindcv_hrnet.data.packing import Image, Ledger, write_mindrecord
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.data.sources.mindrecord import MINDRECORD
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.sources.shards import Shards
-from mindcv_hrnet.data.sources.split import ImageFolder, open_split
 from mindcv_hrnet.errors import DataError, UserError
 
 FORMATS = ["tar", "mindrecord", "folder"]

@@ -6,7 +6,7 @@ import pytest
 
 from mindcv_hrnet.data import prefetch, retry
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError, RunError
 
 

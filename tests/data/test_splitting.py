@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mindcv_hrnet.cli import main
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.splitting import split_folder
 from mindcv_hrnet.errors import DataError
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.errors import DataError
 

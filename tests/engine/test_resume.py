@@ -6,18 +6,10 @@ import numpy as np
 import pytest
 from saves import CLASSES, save_epoch, state_entry
 
-from mindcv_hrnet.engine.resume import (
-    Images,
-    check_sizes,
-    copy_state,
-    find_run,
-    find_state,
-    rank_entry,
-    restore_state,
-    state_of,
-)
+from mindcv_hrnet.engine.resume import Images, check_sizes, find_run, find_state
 from mindcv_hrnet.engine.run_folder import RunFolder, Save
 from mindcv_hrnet.engine.run_shape import RunShape
+from mindcv_hrnet.engine.state import copy_state, rank_entry, restore_state, state_of
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.config import Config, parse_config
 from mindcv_hrnet.recipe.keys import TrainConfig

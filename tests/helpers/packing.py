@@ -6,8 +6,9 @@ import tarfile
 from streams import stream
 
 from mindcv_hrnet.data.loader import EvalLoader
+from mindcv_hrnet.data.sources.folder import ImageFolder
+from mindcv_hrnet.data.sources.open_split import class_names_of, open_split
 from mindcv_hrnet.data.sources.shards import Shards
-from mindcv_hrnet.data.sources.split import ImageFolder, class_names_of, open_split
 
 
 def pack(path, members):

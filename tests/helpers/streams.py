@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from mindcv_hrnet.data.loader import TrainLoader
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 
 RECIPE = dict(auto_augment="randaug-m7-mstd0.5", re_prob=0.5, mixup=0.2, cutmix=1.0)
 

@@ -7,7 +7,7 @@ import mindspore as ms
 import pytest
 
 from mindcv_hrnet.data.loader import TrainLoader
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.jobs import train as training

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mindcv_hrnet.data.loader import TrainLoader
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.transforms import store
 from mindcv_hrnet.jobs import preview as module
 from mindcv_hrnet.recipe.config import parse_config

@@ -11,7 +11,7 @@ import pytest
 from image_folder import write_folder
 from PIL import Image
 
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 
 
 def write_digits(out):

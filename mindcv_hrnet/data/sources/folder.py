@@ -1,116 +1,97 @@
-"""What an image folder holds: a scan of every class folder, remembered for the next start (`index_cache`).
-
-The list holds while the folder and every folder below it has the modification time of the scan: adding, removing or
-renaming a file changes that of its folder.
-"""
+"""A data set of plain files: one folder for each class."""
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from mindcv_hrnet.data.sources.index_cache import (
-    Listing,
-    ListingArrays,
-    Progress,
-    load_or_list,
-    pack_texts,
-    unpack_texts,
-)
+from mindcv_hrnet.data.sources.class_names import check_names, numbers_of
+from mindcv_hrnet.data.sources.folder_index import SUFFIXES, folder_index
 from mindcv_hrnet.errors import DataError
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".gif"),
-)
-_SCANNERS = 8  # a share answers several listings at once
 
+class ImageFolder:
+    """`root/<class>/**/<image>`, classes and images in sorted order.
 
-@dataclass(frozen=True)
-class FolderIndex:
-    """Image paths relative to their class folder, class after class, each class sorted.
+    Without `class_names` the class folders define the classes (training): there must be two or more, none empty. With
+    `class_names` (the training split's) labels follow that order: a class without folder keeps its number, a folder
+    that is not among them is an error. Names that start with a dot and files of other suffixes are left out. Large
+    folders are listed once and remembered (`folder_index`).
 
-    names: all paths in one block of bytes. ends: (N,) int64, where each path ends in it. counts: images per class.
+    labels: (N,) int32.
+
+    Raises DataError, one line naming the folder and the fix.
     """
 
-    names: bytes
-    ends: np.ndarray
-    counts: np.ndarray
+    def __init__(self, root: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
+        self.root = os.fspath(root)
+        found = class_folders(self.root, training=class_names is None)
+        self.class_names = tuple(class_names) if class_names is not None else tuple(found)
+        self._check_classes(found, training=class_names is None)
+        known = set(found)
+        present = [name for name in self.class_names if name in known]
+        self._index = folder_index(self.root, present)
+        counts = dict(zip(present, self._index.counts.tolist(), strict=True))
+        self._check_images(counts, training=class_names is None)
+        per_class = [counts.get(name, 0) for name in self.class_names]
+        self.labels = np.repeat(np.arange(len(per_class), dtype=np.int32), per_class)
 
-    def name(self, index: int) -> str:
-        """Path of an image relative to its class folder."""
-        start = self.ends[index - 1] if index else 0
-        return os.fsdecode(self.names[start : self.ends[index]])
+    def __len__(self) -> int:
+        return len(self.labels)
 
+    def path(self, index: int) -> str:
+        """Path of the image file."""
+        return os.path.join(self.root, self.class_names[self.labels[index]], self._index.name(index))
 
-class _ClassFolder(NamedTuple):
-    """One class folder: its images, and the modification time of it and every folder below, by relative path."""
+    def read(self, index: int) -> bytes:
+        """Content of the image file. Raises OSError."""
+        with open(self.path(index), "rb", buffering=0) as file:
+            return file.read()
 
-    images: list[bytes]
-    folders: list[tuple[str, int]]
+    def _check_classes(self, found: Sequence[str], training: bool) -> None:
+        if training and len(found) == 1:
+            raise DataError(f"{self.root}: only one class folder ('{found[0]}'); classification needs two or more")
+        check_names(self.root, found)
+        numbers_of(found, self.class_names, self.root, "rename or remove the folder")
 
-
-def folder_index(root: str, classes: Sequence[str]) -> FolderIndex:
-    """The images in the class folders `root/<class>`, from the cache where it still holds. Raises DataError."""
-    found = load_or_list(root, lambda arrays: _holds(arrays, root, classes), lambda: _scan(root, classes))
-    ends = np.cumsum(found["lengths"], dtype=np.int64)
-    return FolderIndex(found["names"].tobytes(), ends, found["counts"])
-
-
-def _holds(arrays: ListingArrays, root: str, classes: Sequence[str]) -> bool:
-    if unpack_texts(arrays["suffixes"]) != list(SUFFIXES) or unpack_texts(arrays["classes"]) != list(classes):
-        return False
-    counts, lengths = arrays["counts"], arrays["lengths"]
-    if (len(counts), counts.sum(), lengths.sum()) != (len(classes), len(lengths), len(arrays["names"])):
-        return False
-    folders = zip(unpack_texts(arrays["folders"]), arrays["times"].tolist(), strict=True)
-    return all(os.stat(os.path.join(root, name)).st_mtime_ns == when for name, when in folders)
-
-
-def _scan(root: str, classes: Sequence[str]) -> Listing:
-    folders, names, lengths = [("", os.stat(root).st_mtime_ns)], [], []
-    counts, progress = np.zeros(len(classes), np.int64), Progress(root, len(classes), "classes")
-    with ThreadPoolExecutor(_SCANNERS, thread_name_prefix="scan") as pool:
-        for place, found in enumerate(pool.map(lambda name: _list(root, name), classes)):
-            counts[place] = len(found.images)
-            names.append(b"".join(found.images))
-            lengths.append(np.fromiter(map(len, found.images), np.uint16, len(found.images)))
-            folders.extend(found.folders)
-            progress.add(len(found.images))
-    arrays = {
-        "suffixes": pack_texts(SUFFIXES),
-        "classes": pack_texts(classes),
-        "folders": pack_texts([name for name, _ in folders]),
-        "times": np.array([when for _, when in folders], np.int64),
-        "counts": counts,
-        "lengths": np.concatenate(lengths),
-        "names": np.frombuffer(b"".join(names), np.uint8),
-    }
-    return Listing(arrays, int(counts.sum()), max(when for _, when in folders))
+    def _check_images(self, counts: dict[str, int], training: bool) -> None:
+        if not any(counts.values()):
+            raise DataError(f"{self.root}: no image in any class folder; looked for {', '.join(SUFFIXES[:5])}, ...")
+        empty = [name for name, count in counts.items() if not count]
+        if training and empty:
+            raise DataError(
+                f"{os.path.join(self.root, empty[0])}: class folder without an image{and_more(empty)}; "
+                "add images or remove the folder"
+            )
 
 
-def _list(root: str, name: str) -> _ClassFolder:
-    found = _ClassFolder([], [])
-    _walk(os.path.join(root, name), "", name, found)
-    found.images.sort()
-    return found
+def folders_of(root: str | os.PathLike[str]) -> list[str]:
+    """Names of the folders in a folder, sorted, without those that start with a dot. Raises OSError."""
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
 
 
-def _walk(folder: str, prefix: str, below_root: str, found: _ClassFolder) -> None:
-    """Collect paths below a class folder. The suffix decides before the file type does: that saves a call per file."""
+def class_folders(root: str, *, training: bool) -> list[str]:
+    """Names of the class folders of a split. Raises DataError where there are none; `training` words its advice."""
     try:
-        found.folders.append((below_root, os.stat(folder).st_mtime_ns))  # before listing: later changes are noticed
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith("."):
-                    continue
-                if name.lower().endswith(SUFFIXES):
-                    found.images.append(os.fsencode(prefix + name))
-                elif entry.is_dir():
-                    _walk(entry.path, f"{prefix}{name}/", f"{below_root}/{name}", found)
+        folders = folders_of(root)
+    except FileNotFoundError:
+        parent, split = os.path.split(root)
+        instead = (
+            f"'mindcv-hrnet split {parent} OUT' divides a folder that has none"
+            if training
+            else "to train without it pass --val_while_train False"
+        )
+        raise DataError(
+            f"{root}: no such folder; {parent} needs a '{split}' folder with one folder per class; {instead}"
+        ) from None
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
+        raise DataError(f"{root}: cannot be listed ({error.strerror}); check the path and its permissions") from None
+    if not folders:
+        raise DataError(f"{root}: no class folders in it; images belong in {os.path.join(root, '<class>', '')}")
+    return folders
+
+
+def and_more(names: Sequence[str]) -> str:
+    """ " (and N more)" after the first of several names."""
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

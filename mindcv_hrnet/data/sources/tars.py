@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mindcv_hrnet.data.sources.folder import SUFFIXES
+from mindcv_hrnet.data.sources.folder_index import SUFFIXES
 from mindcv_hrnet.data.sources.shards import Format, Member, files_in
 from mindcv_hrnet.errors import DataError
 

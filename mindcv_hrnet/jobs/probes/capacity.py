@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from mindcv_hrnet.data.loader import TrainLoader
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.jobs.probes.estimate import GIB, Demand, demand_of
 from mindcv_hrnet.jobs.probes.finding import GREEN, RED, YELLOW, Finding

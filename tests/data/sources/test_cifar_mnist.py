@@ -9,7 +9,7 @@ from original_files import CIFAR10_NAMES, write_cifar, write_cifar10, write_idx,
 from mindcv_hrnet.data.decode import decode
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS
-from mindcv_hrnet.data.sources.split import class_names_of, open_split
+from mindcv_hrnet.data.sources.open_split import class_names_of, open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe import keys
 

@@ -15,7 +15,7 @@ from repository import ROOT
 
 from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS
 from mindcv_hrnet.data.sources.dataset_download import download_dataset
-from mindcv_hrnet.data.sources.split import open_split
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.keys import DataConfig
 from mindcv_hrnet.runtime import download as downloads
@@ -191,7 +191,7 @@ def test_several_processes_fetch_once(mnist, tmp_path):
     code = (
         "from dataclasses import replace; from mindcv_hrnet.recipe.config import DataConfig; "
         "from mindcv_hrnet.data.sources.cifar_mnist import ORIGINALS; "
-        "from mindcv_hrnet.data.sources.split import open_split; "
+        "from mindcv_hrnet.data.sources.open_split import open_split; "
         "from mindcv_hrnet.data.sources.dataset_download import download_dataset; "
         f"ORIGINALS['mnist'] = replace(ORIGINALS['mnist'], address={mnist.address!r}, md5={ORIGINALS['mnist'].md5!r}); "
         f"download_dataset(DataConfig(dataset='mnist', data_dir={str(tmp_path / 'data')!r}, dataset_download=True)); "

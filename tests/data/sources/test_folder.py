@@ -1,186 +1,95 @@
-import logging
 import os
-import re
-import threading
-import time
 
 import numpy as np
 import pytest
 
-from mindcv_hrnet.data.sources import folder as module
-from mindcv_hrnet.data.sources import index_cache
-from mindcv_hrnet.data.sources.folder import folder_index
-from mindcv_hrnet.data.sources.split import ImageFolder
+from mindcv_hrnet.data.sources.folder import ImageFolder
+from mindcv_hrnet.data.sources.open_split import open_split
+from mindcv_hrnet.errors import DataError
 
 
-@pytest.fixture
-def tree(tmp_path, monkeypatch):
-    """An old folder of three classes, worth caching; scans are counted in `tree.scans`."""
-    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(index_cache, "WORTH_CACHING", 1)
-    root, scans = tmp_path / "train", []
-    for name in ("a/002.jpg", "a/deep/001.jpg", "b/x.jpg", "c/épée.png"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
-    settle(root)
-    real = module._scan
-    monkeypatch.setattr(module, "_scan", lambda *args: (scans.append(1), real(*args))[1])
-    return root, scans
-
-
-def settle(root):
-    """Make the folders look as if nothing had changed for a minute."""
-    for folder, _, _ in os.walk(root):
-        os.utime(folder, (time.time() - 60,) * 2)
-
-
-def names(root):
+def test_classes_and_images_in_sorted_order(folder):
+    root = folder({"dog": 2, "cat": 3})
+    (root / "cat" / "deep").mkdir()
+    (root / "cat" / "deep" / "x.PNG").write_bytes(b"?")
+    (root / "cat" / "notes.txt").write_text("no image")
+    (root / ".cache").mkdir()
+    (root / "LICENSE").write_text("no class")
     source = ImageFolder(root)
-    return [os.path.relpath(source.path(i), root) for i in range(len(source))], source.labels.tolist()
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [0, 0, 0, 0, 1, 1] and source.labels.dtype == np.int32
+    relative = [os.path.relpath(source.path(i), root) for i in range(len(source))]
+    assert relative == ["cat/000.jpg", "cat/001.jpg", "cat/002.jpg", "cat/deep/x.PNG", "dog/000.jpg", "dog/001.jpg"]
+    assert source.read(3) == b"?"
 
 
-EXPECTED = (["a/002.jpg", "a/deep/001.jpg", "b/x.jpg", "c/épée.png"], [0, 0, 1, 2])
+def test_names_that_are_not_ascii(folder):
+    root = folder({"a": 1, "ñandú": 1})
+    (root / "a" / "épée 猫.png").write_bytes(b"1")
+    (root / "a" / os.fsdecode(b"\xff.png")).write_bytes(b"2")  # not UTF-8 at all
+    source = ImageFolder(root)
+    assert source.class_names == ("a", "ñandú")
+    assert {source.read(i) for i in range(3)} >= {b"1", b"2"}
 
 
-def test_the_second_start_lists_nothing(tree, caplog):
-    root, scans = tree
-    with caplog.at_level(logging.INFO):
-        assert names(root) == EXPECTED and names(root) == EXPECTED
-    assert len(scans) == 1
-    (cache,) = index_cache.cache_file(str(root)).parent.glob("*.npz")
-    assert caplog.messages == [f"{root}: 4 images listed; kept in {cache} for the next start"]
+def test_a_class_missing_in_validation_keeps_its_number(folder):
+    train = ImageFolder(folder({"a": 1, "b": 1, "c": 1}))
+    val = ImageFolder(folder({"c": 2, "a": 1}, name="val"), train.class_names)
+    assert val.class_names == ("a", "b", "c") and val.labels.tolist() == [0, 2, 2]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda root: (root / "b" / "new.jpg").write_bytes(b"1"),
-        lambda root: (root / "a" / "deep" / "001.jpg").rename(root / "a" / "deep" / "000.jpg"),
-        lambda root: (root / "a" / "002.jpg").unlink(),
-        lambda root: ((root / "d").mkdir(), (root / "d" / "1.jpg").write_bytes(b"1")),
-    ],
-    ids=["added", "renamed deep down", "removed", "new class"],
-)
-def test_a_changed_folder_is_listed_again(change, tree):
-    root, scans = tree
-    assert names(root) == EXPECTED
-    change(root)
-    changed = names(root)
-    assert changed != EXPECTED and len(scans) == 2
-    settle(root)
-    assert names(root) == changed and names(root) == changed and len(scans) == 3
-
-
-def test_a_folder_that_is_still_being_filled_is_not_remembered(tree):
-    root, scans = tree
-    (root / "b" / "new.jpg").write_bytes(b"1")
-    names(root)
-    names(root)
-    assert len(scans) == 2 and not index_cache.cache_file(str(root)).exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", None])
-def test_a_damaged_cache_is_replaced(content, tree):
-    root, scans = tree
-    names(root)
-    cache = index_cache.cache_file(str(root))
-    cache.write_bytes(cache.read_bytes()[:-400] if content is None else content)
-    assert names(root) == EXPECTED and names(root) == EXPECTED and len(scans) == 2
-
-
-def changed_cache(cache, **arrays):
-    with np.load(cache) as stored:
-        content = dict(stored)
-    np.savez(cache, **{name: array for name, array in {**content, **arrays}.items()})
+def test_one_class_is_enough_for_validation(folder):
+    assert len(ImageFolder(folder({"b": 2}), ["a", "b"])) == 2
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "make, message",
     [
-        lambda cache: changed_cache(cache, counts=np.array([2, 1, 9])),
-        lambda cache: changed_cache(cache, lengths=np.array([7, 7, 7])),
-        lambda cache: changed_cache(cache, names=np.zeros(3, np.uint8)),
-        lambda cache: changed_cache(cache, counts=np.array(["a", "b", "c"])),
-        lambda cache: changed_cache(cache, times=np.array([], np.int64)),
-        lambda cache: changed_cache(cache, format=np.array([3, 3])),
-        lambda cache: changed_cache(cache, classes=np.array([object()])),
-        lambda cache: np.savez_compressed(cache, format=3, names=np.zeros(1 << 28, np.uint8)),
-        # an unknown way of packing, in the directory at the end of the zip
-        lambda cache: cache.write_bytes(
-            re.sub(rb"(PK\x01\x02.{6})\x00\x00", lambda found: found[1] + b"\x63\0", cache.read_bytes(), flags=re.S)
-        ),
-        lambda cache: (cache.unlink(), cache.mkdir()),
+        (lambda root: None, r"no such folder; .* needs a 'train' folder"),
+        (lambda root: root.mkdir(), r"no class folders in it; images belong in .*<class>"),
+        (lambda root: [(root / name).mkdir(parents=True) for name in "ab"], "no image in any class folder"),
+        (lambda root: root.write_text("x"), r"cannot be listed \(Not a directory\)"),
     ],
-    ids=["counts", "lengths", "names", "texts", "times", "format", "objects", "bomb", "compression", "folder"],
 )
-def test_a_cache_that_makes_no_sense_is_not_used(spoil, tree):
-    root, scans = tree
-    names(root)
-    cache = index_cache.cache_file(str(root))
-    before = cache.read_bytes()
-    spoil(cache)
-    assert cache.is_dir() or cache.read_bytes() != before
-    assert names(root) == EXPECTED and len(scans) == 2
+def test_unusable_folders(make, message, tmp_path):
+    root = tmp_path / "train"
+    make(root)
+    with pytest.raises(DataError, match=message) as error:
+        ImageFolder(root)
+    assert str(root) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_other_classes_need_another_list(tree):
-    root, scans = tree
-    names(root)
-    assert folder_index(str(root), ["a"]).counts.tolist() == [2] and len(scans) == 2
+def test_one_class_only(folder):
+    with pytest.raises(DataError, match=r"train: only one class folder \('a'\); classification needs two or more"):
+        ImageFolder(folder({"a": 3}))
 
 
-def test_small_folders_leave_no_file(tree, monkeypatch):
-    root, _ = tree
-    monkeypatch.setattr(index_cache, "WORTH_CACHING", 5)
-    names(root)
-    assert not index_cache.cache_file(str(root)).exists()
+def test_an_empty_class(folder):
+    with pytest.raises(DataError, match=r"train/b: class folder without an image \(and 1 more\)"):
+        ImageFolder(folder({"a": 3, "b": 0, "c": 0}))
 
 
-def test_a_cache_that_cannot_be_written_changes_nothing(tree, monkeypatch, tmp_path):
-    root, scans = tree
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "file"))
-    assert names(root) == EXPECTED and names(root) == EXPECTED and len(scans) == 2
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"\xff\xfe", r"\udcff\udcfe"), (b"a\nb", r"a\nb"), (b"a\x1b[31m", r"a\x1b[31m")]
+)
+def test_class_names_that_nothing_can_be_written_with(folder, name, shown):
+    root = folder({"a": 1, "b": 1})
+    (root / "a").rename(root / os.fsdecode(name))
+    with pytest.raises(DataError) as error:
+        ImageFolder(root)
+    assert str(error.value) == (
+        f"{root}: the class name '{shown}' is not UTF-8 or has a control character in it; rename the class"
+    )
 
 
-def test_ranks_that_start_together_scan_once(tree, monkeypatch):
-    root, scans = tree
-    slow = module._list
-    monkeypatch.setattr(module, "_list", lambda *args: (time.sleep(0.1), slow(*args))[1])
-    found = []
-    ranks = [threading.Thread(target=lambda: found.append(names(root))) for _ in range(4)]
-    for rank in ranks:
-        rank.start()
-    for rank in ranks:
-        rank.join()
-    assert found == [EXPECTED] * 4 and len(scans) == 1
+def test_unknown_class_in_validation(folder):
+    with pytest.raises(DataError, match=r"val: 'x' is not among the 2 classes of the training split"):
+        ImageFolder(folder({"a": 1, "x": 1}, name="val"), ("a", "b"))
 
 
-def test_later_ranks_leave_the_scan_to_the_first(tree, monkeypatch):
-    root, scans = tree
-    waited = []
-    monkeypatch.setattr(index_cache.time, "sleep", lambda seconds: (waited.append(seconds), names_of_rank(0)))
-
-    def names_of_rank(rank):
-        monkeypatch.setenv("OMPI_COMM_WORLD_RANK", str(rank))
-        monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
-        return names(root)
-
-    assert names_of_rank(1) == EXPECTED and waited == [1] and len(scans) == 1
-
-
-def test_progress_of_a_long_scan(tree, monkeypatch, caplog):
-    root, _ = tree
-    monkeypatch.setattr(index_cache, "PROGRESS_EVERY_S", 0.0)
-    with caplog.at_level(logging.INFO):
-        names(root)
-    assert caplog.messages[:3] == [f"{root}: {n} of 3 classes listed, {m} images" for n, m in ((1, 2), (2, 3), (3, 4))]
-
-
-def test_a_million_names_take_tens_of_megabytes(tmp_path, monkeypatch):
-    lengths = np.full(1_281_167, 20, np.uint16)
-    names = np.zeros(20 * len(lengths), np.uint8)
-    arrays = {"names": names, "lengths": lengths, "counts": np.array([len(lengths)])}
-    monkeypatch.setattr(module, "load_or_list", lambda *args: arrays)
-    index = folder_index(str(tmp_path), ["a"])
-    assert len(index.names) + index.ends.nbytes < 40e6
+def test_open_split(folder, tmp_path):
+    folder({"a": 1, "b": 1})
+    assert len(open_split(str(tmp_path), "train")) == 2
+    assert len(open_split(str(tmp_path / "train"), "")) == 2
+    with pytest.raises(DataError, match="nowhere: no such folder; set data_dir"):
+        open_split(str(tmp_path / "nowhere"), "train")

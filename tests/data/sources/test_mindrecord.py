@@ -8,8 +8,8 @@ from mindspore.mindrecord import FileReader, FileWriter
 from packing import assert_as_the_folder
 
 from mindcv_hrnet.data.sources.mindrecord import MINDRECORD, record_files, record_members
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.sources.shards import Shards
-from mindcv_hrnet.data.sources.split import open_split
 from mindcv_hrnet.errors import DataError
 
 BYTES, NUMBER, TEXT = {"type": "bytes"}, {"type": "int32"}, {"type": "string"}

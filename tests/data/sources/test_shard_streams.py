@@ -6,8 +6,9 @@ from packing import images_of, pack
 from streams import RECIPE, digest, union_over_ranks
 
 from mindcv_hrnet.data.loader import TrainLoader
+from mindcv_hrnet.data.sources.folder import ImageFolder
+from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.sources.shards import Shards
-from mindcv_hrnet.data.sources.split import ImageFolder, open_split
 
 
 @pytest.fixture(params=["tar", "mindrecord"])

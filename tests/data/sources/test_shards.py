@@ -7,8 +7,8 @@ import pytest
 from packing import assert_as_the_folder, images_of, pack
 
 from mindcv_hrnet.data.sources import index_cache
+from mindcv_hrnet.data.sources.open_split import class_names_of, open_split
 from mindcv_hrnet.data.sources.shards import Shards
-from mindcv_hrnet.data.sources.split import class_names_of, open_split
 from mindcv_hrnet.data.sources.tars import TAR
 from mindcv_hrnet.errors import DataError
 
