@@ -1,4 +1,4 @@
-"""The page of options has every key as it is declared, tests that exist, and the difference of each image operation.
+"""The page of options has every key as declared and tests that exist; that of verification each image operation.
 
 `python tests/recipe/test_options_page.py` writes what is declared into the rows; a new key needs a row with a
 proof.
@@ -17,7 +17,9 @@ FILE = ROOT / "docs/options.md"
 PAGE = FILE.read_text()
 ROW = re.compile(r"^\| `(\w+)` \| .* \| `(\S+)::(\w+)` \|$", re.M)
 POLICY = re.compile(r"^\| `(\w+)` \| `(\w+)` \| (.*?) \| .* \| .* \|$", re.M)
-OPERATIONS = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", PAGE, re.M)
+OPERATIONS = re.findall(
+    r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", (ROOT / "docs/verification.md").read_text(encoding="utf-8"), re.M
+)
 
 
 def declared():
