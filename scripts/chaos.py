@@ -26,8 +26,8 @@ import psutil
 from image_folder import write_folder
 from prepare_digits import samples
 
-from mindcv_hrnet.engine.manifest import Manifest
 from mindcv_hrnet.weights import read_entries
+from mindcv_hrnet.weights.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = ("seconds", "images_per_second")

@@ -25,14 +25,13 @@ from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.deploy.container import read_container
 from mindcv_hrnet.deploy.images import Preprocessor
 from mindcv_hrnet.deploy.runner import load_model
-from mindcv_hrnet.engine.load import weights_of_run
-from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
 from mindcv_hrnet.engine.schedules import build_schedule
 from mindcv_hrnet.errors import ConfigError, UserError
 from mindcv_hrnet.recipe.config import option_names, parse_config
 from mindcv_hrnet.recipe.keys import AugmentationConfig
 from mindcv_hrnet.weights import read_entries, read_weights, write_weights
 from mindcv_hrnet.weights.formats.pytorch import LEGACY_START
+from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State, file_of_weights
 
 ODD_YAML = [
     *(
@@ -306,7 +305,7 @@ def test_manifests(fuzz, tmp_path):
         assert manifest is not None
         named = [manifest.best, *manifest.checkpoints, *manifest.states]
         assert all(os.sep not in each.file for each in named if each)
-        weights_of_run(str(tmp_path))
+        file_of_weights(str(tmp_path))
 
     fuzz("manifests", 0.1, cases, check)
 

@@ -28,7 +28,7 @@ ORDER_INSIDE = {
         ),
         *("transforms", "decode", "sheet", "rng"),
     ),
-    "weights": ("pretrained", "hub", "fit", "read", "write", "naming", "formats"),
+    "weights": ("pretrained", "hub", "manifest", "fit", "read", "write", "naming", "formats"),
 }
 # What users import: thin names for what lives in the rooms
 PUBLIC = {"__main__", "config"}

@@ -15,7 +15,6 @@ from mindspore.train import Callback
 
 from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow
 from mindcv_hrnet.engine.evaluate import Evaluation
-from mindcv_hrnet.engine.manifest import State
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.engine.step import TrainStep
@@ -23,6 +22,7 @@ from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.progress import clock, progress_bar
 from mindcv_hrnet.runtime.signals import Stopped
+from mindcv_hrnet.weights.manifest import State
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import numpy as np
 from mindcv_hrnet.data.sources.class_names import UnknownClasses
 from mindcv_hrnet.data.sources.open_split import open_split
 from mindcv_hrnet.data.sources.source import Source
-from mindcv_hrnet.engine.manifest import Manifest
 from mindcv_hrnet.errors import CheckpointError, DataError
 from mindcv_hrnet.recipe.keys import DataConfig
 from mindcv_hrnet.weights import Weights, count_classes
+from mindcv_hrnet.weights.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 

@@ -2,22 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from mindspore import nn
 
 from mindcv_hrnet.engine.classes import names_of_weights
-from mindcv_hrnet.engine.manifest import MANIFEST, Manifest, check_undamaged
-from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.models import HALF, create_model, set_precision
 from mindcv_hrnet.models.factory import unused_by
-from mindcv_hrnet.models.variants import published_at
+from mindcv_hrnet.models.variants import check_variant, published_at
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import ModelConfig
-from mindcv_hrnet.weights import adapt_weights, count_classes, fit_weights, read_weights
+from mindcv_hrnet.weights import Weights, adapt_weights, count_classes, fit_weights, read_weights
 from mindcv_hrnet.weights.fit import classifier_by_name
+from mindcv_hrnet.weights.manifest import file_of_weights
 from mindcv_hrnet.weights.pretrained import fetch
 
 logger = logging.getLogger(__name__)
@@ -26,27 +24,21 @@ logger = logging.getLogger(__name__)
 def weights_of(model: ModelConfig) -> str:
     """Path of the weights that the recipe names, downloaded where they are published ones; "" where it names none.
 
-    Of a run folder these are the best validated weights, or the newest ones where no epoch was validated.
-    CheckpointError where the manifest beside them says that they were other bytes once.
+    Raises CheckpointError where there are none, or the manifest beside them says that they were other bytes once.
     """
     if model.ckpt_path:
         if model.pretrained:
             logger.info("pretrained: not used, ckpt_path %s wins", model.ckpt_path)
-        path = weights_of_run(model.ckpt_path) if Path(model.ckpt_path).is_dir() else model.ckpt_path
-        check_undamaged(Path(path))
-        return path
+        return file_of_weights(model.ckpt_path)
     return str(fetch(model.pretrained_url or published_at(model.model))) if model.pretrained else ""
 
 
-def weights_of_run(folder: str) -> str:
-    """Path of the best weights in a run folder, of the newest where none were validated; the log says which."""
-    manifest = Manifest.read(Path(folder))
-    if manifest is None or not manifest.checkpoints:
-        raise CheckpointError(f"{folder}: has no {MANIFEST} that names weights; pass a checkpoint file or a run folder")
-    chosen = manifest.best or manifest.checkpoints[-1]
-    score = "not validated" if chosen.top1 is None else f"top-1 {chosen.top1:.2f} %"
-    logger.info("ckpt_path %s: its %s, epoch %d, %s", folder, chosen.file, chosen.epoch, score)
-    return str(Path(folder) / chosen.file)
+def _read(path: str, model: str) -> Weights:
+    """The weights in a file, which are to be a recipe's `model`'s. Raises CheckpointError."""
+    weights = read_weights(path)
+    weights.log_remarks(path)
+    check_variant(model, weights.arrays, path, "--model {}")
+    return weights
 
 
 class Loaded(NamedTuple):
@@ -65,8 +57,7 @@ def load_network(config: Config, features: str | None = None) -> Loaded:
     With `features` ("raw" or "incre") its backbone alone, as `create_model` has it.
     """
     path = weights_of(config.model)
-    weights = read_weights(path)
-    weights.log_remarks(path)
+    weights = _read(path, config.model.model)
     arrays = weights.arrays
     name, channels = config.model.model, config.model.in_channels
     if features:
@@ -91,8 +82,7 @@ def start_from_weights(network: nn.Cell, config: Config, class_names: Sequence[s
     path = weights_of(config.model)
     if not path:
         return
-    weights = read_weights(path)
-    weights.log_remarks(path)
+    weights = _read(path, config.model.model)
     arrays = weights.arrays
     theirs = () if config.model.class_names_override else names_of_weights(path, weights)
     if theirs and class_names and theirs != tuple(class_names):

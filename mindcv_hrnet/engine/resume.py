@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from mindcv_hrnet.engine.manifest import MANIFEST, Manifest, State, damage
 from mindcv_hrnet.engine.run_folder import HISTORY
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.errors import CheckpointError, RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.files import expand_home
+from mindcv_hrnet.weights.manifest import MANIFEST, Manifest, State, damage
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mindcv_hrnet.engine.manifest import MANIFEST, STATES_KEPT, Checkpoint, Manifest, State
 from mindcv_hrnet.engine.writer import Hopeless
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config, run_folder
@@ -32,6 +31,7 @@ from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.runtime.files import digest_of, make_folder, write_atomically, write_json, write_text
 from mindcv_hrnet.runtime.locks import OwnerLock, process_exists
 from mindcv_hrnet.weights.formats.mindspore import write_ckpt
+from mindcv_hrnet.weights.manifest import MANIFEST, STATES_KEPT, Checkpoint, Manifest, State
 
 RECIPE = "config.yaml"
 METRICS = "metrics.csv"

@@ -5,7 +5,6 @@ import math
 import time
 
 from mindcv_hrnet.engine.epoch_end import EpochRow, MetricsFile
-from mindcv_hrnet.engine.manifest import State
 from mindcv_hrnet.engine.resume import Images
 from mindcv_hrnet.engine.run_folder import METRICS, RunFolder, Save
 from mindcv_hrnet.engine.run_shape import RunShape
@@ -13,6 +12,7 @@ from mindcv_hrnet.engine.state import copy_state
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.engine.writer import Writer
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.weights.manifest import State
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mindcv_hrnet.engine.history import recorded_recipe
-from mindcv_hrnet.engine.manifest import MANIFEST, Manifest, damage, is_of_an_epoch
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.recipe.schema import Parser
 from mindcv_hrnet.runtime.files import absolute
+from mindcv_hrnet.weights.manifest import MANIFEST, Manifest, damage, is_of_an_epoch
 
 
 def parse(argv: Sequence[str]) -> Namespace:

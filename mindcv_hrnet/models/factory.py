@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from mindspore import nn
 
-from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.models.hrnet import HRNet, HRNetFeatures
-from mindcv_hrnet.models.variants import BRANCHES, find_spec, published_at
+from mindcv_hrnet.models.variants import BRANCHES, check_variant, find_spec, published_at
+from mindcv_hrnet.runtime.files import expand_home
 
 FEATURES = ("raw", "incre")
 
@@ -44,6 +45,7 @@ def create_model(
         pretrained: start from the published weights, downloaded once into a cache folder.
         checkpoint: path of weights to start from, of any kind that `mindcv_hrnet.weights` reads. With other classes
             the classifier stays fresh, with other image channels the first convolution is adapted; both are logged.
+            A run folder stands for its best weights, and its number of classes is not to be changed.
         features_only: return a tuple of feature maps instead of logits; `network.feature_info` says which.
         out_indices: the maps wanted, in this order, of 0 to 3: the branches at strides 4, 8, 16 and 32.
         features: "raw" branches as they leave stage 4 (C, 2C, 4C, 8C channels), or "incre", widened as the head
@@ -77,7 +79,7 @@ def create_model(
     if pretrained:
         from mindcv_hrnet.weights.pretrained import fetch
 
-        checkpoint = str(fetch(published_at(name)))
+        checkpoint = str(fetch(published_at(name), instead="pass checkpoint=FILE"))
 
     network: nn.Cell
     if features_only:
@@ -97,8 +99,23 @@ def create_model(
             drop_path_rate=drop_path_rate,
         )
     if checkpoint:
-        # Only those who load weights need the module that reads them.
-        from mindcv_hrnet.weights import start_from
-
-        start_from(network, checkpoint, unused_by(network))
+        _start_from(network, name, checkpoint)
     return network
+
+
+def _start_from(network: nn.Cell, name: str, checkpoint: str) -> None:
+    # Only those who load weights need the modules that read them.
+    from mindcv_hrnet.weights import adapt_weights, count_classes, read_checkpoint
+    from mindcv_hrnet.weights.manifest import file_of_weights
+
+    file = file_of_weights(checkpoint)
+    arrays = read_checkpoint(file)
+    check_variant(name, arrays, file, 'create_model("{}", ...)')
+    ours = network.num_classes if isinstance(network, HRNet) else 0
+    if ours and expand_home(checkpoint).is_dir() and count_classes(arrays, file) != ours:
+        theirs = count_classes(arrays, file)
+        raise CheckpointError(
+            f"{checkpoint}: has {theirs} classes, the network {ours}; pass num_classes={theirs}, "
+            f"or checkpoint={file!r} to start other classes from it"
+        )
+    adapt_weights(network, arrays, file, unused_by(network))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from mindcv_hrnet.errors import UserError, closest_name
+from mindcv_hrnet.errors import CheckpointError, UserError, closest_name
 
 BRANCHES = (0, 1, 2, 3)
 """Indices of the branches after stage 4, from fine to coarse."""
@@ -127,6 +128,16 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
     )
     rows = {name: (spec.width, spec.stage1[0], spec.modules, spec.blocks) for name, spec in VARIANTS.items()}
     return next((name for name in rows if rows[name] == row), "")
+
+
+def check_variant(name: str, arrays: Mapping[str, Any], path: str, choice: str) -> None:
+    """Raise CheckpointError where `arrays`, weights by MindCV's names, are those of a variant other than `name`.
+
+    choice: how the right one is chosen, such as "--model {}". What is of no variant is left to the check of every name.
+    """
+    theirs = identify({weight: array.shape for weight, array in arrays.items()})
+    if theirs and theirs != name:
+        raise CheckpointError(f"{path}: these are weights of {theirs}, not of {name}: {choice.format(theirs)}")
 
 
 def find_spec(name: str) -> Spec:

@@ -11,7 +11,7 @@ from mindcv_hrnet.weights.read import Weights, count_classes, read_checkpoint, r
 from mindcv_hrnet.weights.write import write_weights
 
 if TYPE_CHECKING:
-    from mindcv_hrnet.weights.fit import adapt_weights, fit_weights, load_weights, start_from
+    from mindcv_hrnet.weights.fit import adapt_weights, fit_weights, load_weights
 
 __all__ = [
     "Weights",
@@ -22,11 +22,10 @@ __all__ = [
     "read_checkpoint",
     "read_entries",
     "read_weights",
-    "start_from",
     "write_weights",
 ]
 
-_FITTING = ("adapt_weights", "fit_weights", "load_weights", "start_from")
+_FITTING = ("adapt_weights", "fit_weights", "load_weights")
 
 
 def __getattr__(name: str) -> Any:

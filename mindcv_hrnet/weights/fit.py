@@ -28,11 +28,6 @@ def load_weights(network: nn.Cell, path: str) -> None:
     fit_weights(network, read_checkpoint(path), path)
 
 
-def start_from(network: nn.Cell, path: str, unused: Sequence[str] = (), level: int = logging.WARNING) -> None:
-    """Put the checkpoint at `path` into a network whose classes and image channels may differ."""
-    adapt_weights(network, read_checkpoint(path), path, unused, level)
-
-
 def fit_weights(network: nn.Cell, arrays: Mapping[str, np.ndarray], path: str) -> None:
     """Put `arrays` into `network`. Nothing is changed unless names and shapes all fit."""
     own = shapes_of(network)
@@ -142,12 +137,12 @@ def check_fit(own: Shapes, arrays: Mapping[str, np.ndarray], path: str) -> None:
         if names
     ]
     if problems:
-        advice = "is --model the variant that wrote it?"
+        advice = "is it incomplete, or of another network?"
         theirs, ours = (
             found[0] for found in (arrays[FINEST].shape if FINEST in arrays else (0,), own.get(FINEST, (0,)))
         )
         if theirs and ours and theirs != ours:
-            advice = f"it is of width {theirs}, --model is of width {ours}"
+            advice = f"it is of width {theirs}, the network of width {ours}"
         raise CheckpointError(f"{path}: does not fit the network, {'; '.join(problems)}; {advice}")
 
 

@@ -24,16 +24,17 @@ from mindcv_hrnet.runtime.locks import exclusive_lock
 
 logger = logging.getLogger(__name__)
 
+COMMAND_LINE = "pass --ckpt_path FILE, or name a mirror with --pretrained_url"
 _REMEDIES = {
-    Unreachable: "download it elsewhere and pass --ckpt_path FILE, or name a mirror with --pretrained_url",
-    RefusedByServer: "check the address, or pass --ckpt_path FILE",
+    Unreachable: "download it elsewhere and {instead}",
+    RefusedByServer: "check the address, or {instead}",
     WebPage: "check the address",
     WrongContent: "the file is not the published one and was removed",
 }
 
 
-def fetch(url: str) -> Path:
-    """The file at `url`, out of the cache or downloaded into it.
+def fetch(url: str, *, instead: str = COMMAND_LINE) -> Path:
+    """The file at `url`, out of the cache or downloaded into it; `instead` is what a message advises where it fails.
 
     The start of its SHA-256 is taken from `#sha256=...` at the end of the URL or from the file's name
     (`NAME-cc4fbd91.ckpt`, `NAME-e616cdcb-910v2.ckpt`); without either the file is taken as it is. A broken-off download
@@ -55,7 +56,8 @@ def fetch(url: str) -> Path:
         with exclusive_lock(folder / f".{target.name}.lock"):
             obtain(address, target, Checksum("sha256", digest) if digest else None)
     except NotFetched as problem:
-        raise CheckpointError(f"{url}: {problem}; {_REMEDIES[type(problem)]}") from None
+        remedy = _REMEDIES[type(problem)].format(instead=instead)
+        raise CheckpointError(f"{url}: {problem}; {remedy}") from None
     except OSError as error:
         raise CheckpointError(f"{target}: cannot be written ({reason_of(error)}); set {CACHE_VARIABLE}") from None
     logger.info("pretrained weights: %s (%.1f MB)", target, target.stat().st_size / 1e6)

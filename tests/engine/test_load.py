@@ -7,10 +7,10 @@ from hashlib import sha256
 import pytest
 
 from mindcv_hrnet.engine.load import weights_of
-from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.recipe.keys import ModelConfig
 from mindcv_hrnet.runtime.files import write_json
+from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State
 
 DIGEST = sha256(b"w").hexdigest()
 OLD, NEW = (Checkpoint(f"hrnet_w32-{n}.ckpt", n, 10 * n, top1, 1, DIGEST) for n, top1 in ((1, 50.0), (2, None)))
@@ -35,7 +35,7 @@ def test_a_run_folder_gives_its_best_weights(tmp_path, caplog, best, file, told)
     caplog.set_level(logging.INFO, "mindcv_hrnet")
     write_run(tmp_path, best)
     assert weights_of(ModelConfig(ckpt_path=str(tmp_path))) == str(tmp_path / file)
-    assert caplog.messages == [f"ckpt_path {tmp_path}: its {file}, {told}"]
+    assert caplog.messages == [f"{tmp_path}: its {file}, {told}"]
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -11,13 +11,13 @@ import mindspore as ms
 import pytest
 from saves import CLASSES, save_epoch, state_entry
 
-from mindcv_hrnet.engine.manifest import Manifest
 from mindcv_hrnet.engine.run_folder import RunFolder, Save, remove_leftovers
 from mindcv_hrnet.engine.state import copy_state
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.weights.manifest import Manifest
 
 ALWAYS = ("config.yaml", "metrics.csv", ".lock")
 ADAMW = {"opt": "adamw", "weight_decay": 0.1}

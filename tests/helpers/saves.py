@@ -1,10 +1,10 @@
 """Saves of a training step, as a run makes them."""
 
-from mindcv_hrnet.engine.manifest import State
 from mindcv_hrnet.engine.run_folder import RunFolder, Save
 from mindcv_hrnet.engine.state import copy_state
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.weights.manifest import State
 
 CLASSES = ["ant", "bée", "cat"]
 

@@ -63,7 +63,7 @@ def test_refusals(small, capsys):
         "error: resnet.pth: holds no HRNet classifier; its 1 weights are called fc.weight, ..."
     )
     assert refusal(capsys, folder, "part.ckpt", "a.pth") == (
-        "error: part.ckpt: does not fit the network, 1 missing (bn1.beta); is --model the variant that wrote it?"
+        "error: part.ckpt: does not fit the network, 1 missing (bn1.beta); is it incomplete, or of another network?"
     )
     assert refusal(capsys, folder, "none.ckpt", "a.pth").startswith("error: none.ckpt: checkpoint not found")
     assert refusal(capsys, folder, "small.ckpt", "small.ckpt") == (

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from mindcv_hrnet.engine.interruptions import Interruptions
-from mindcv_hrnet.engine.manifest import Manifest
 from mindcv_hrnet.engine.run_folder import RunFolder
 from mindcv_hrnet.errors import DataError, RunError
 from mindcv_hrnet.jobs.train import train
 from mindcv_hrnet.recipe.config import parse_config
 from mindcv_hrnet.runtime.signals import Stopped, stop_requests
 from mindcv_hrnet.weights import read_entries
+from mindcv_hrnet.weights.manifest import Manifest
 
 pytestmark = pytest.mark.usefixtures("pynative")
 

@@ -125,9 +125,9 @@ def run(folder, pynative):
     import mindspore as ms
 
     from mindcv_hrnet import create_model
-    from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
     from mindcv_hrnet.recipe.config import parse_config
     from mindcv_hrnet.weights import write_weights
+    from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State
 
     place = folder / "run"
     place.mkdir()

@@ -17,6 +17,10 @@ def test_recipe_parses_and_reads_back(path, tmp_path):
     assert parse_config(["-c", str(tmp_path / "config.yaml")]) == config
 
 
+def test_the_finetune_recipe_follows_the_launcher():
+    assert parse_config(["-c", "hrnet_w32_finetune"]).system.distribute is None
+
+
 PUBLISHED_VALUES = {
     "mode": 0,
     "distribute": True,

@@ -1,6 +1,7 @@
 """From weights to networks: exactly, adapted, or not at all."""
 
 import logging
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from mindspore.nn.utils import no_init_parameters
 from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.models import create_model
 from mindcv_hrnet.models.hrnet import HRNetFeatures
-from mindcv_hrnet.weights import adapt_weights, fit_weights, load_weights, start_from, write_weights
+from mindcv_hrnet.runtime.files import digest_of, write_json
+from mindcv_hrnet.weights import adapt_weights, fit_weights, load_weights, write_weights
 from mindcv_hrnet.weights.fit import adapt_channels
+from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State
 
 
 def values(network):
@@ -118,7 +121,8 @@ def test_what_does_not_fit_is_listed_and_nothing_is_loaded(tiny_classifier, tiny
     arrays["conv2.weight"] = np.zeros((5, 2, 3, 3), np.float32)
     assert refusal(function, network, arrays, "file") == (
         "file: does not fit the network, 1 missing (bn2.beta); 1 unknown (extra.weight 2x3); "
-        "1 of another shape (conv2.weight is 5x2x3x3, the network has 2x2x3x3); is --model the variant that wrote it?"
+        "1 of another shape (conv2.weight is 5x2x3x3, the network has 2x2x3x3); "
+        "is it incomplete, or of another network?"
     )
     assert_only(before, values(network), ())
 
@@ -127,7 +131,7 @@ def test_a_variant_of_another_width_is_told_by_it(tiny_classifier, tiny_arrays, 
     network = tiny_network(3)
     before = values(network)
     message = refusal(adapt_weights, network, tiny_arrays, "file")
-    assert message.endswith("it is of width 1, --model is of width 2")
+    assert message.endswith("it is of width 1, the network of width 2")
     assert_only(before, values(network), ())
 
 
@@ -185,11 +189,26 @@ def test_create_model_adapts(small_file, messages):
 def test_create_model_refuses_another_variant(small_file):
     with no_init_parameters():
         message = refusal(lambda: create_model("hrnet_w18_small_v2", checkpoint=str(small_file)))
-    assert message.startswith(f"{small_file}: does not fit the network, ")
-    assert message.endswith("it is of width 16, --model is of width 18")
+    assert message == (
+        f"{small_file}: these are weights of hrnet_w18_small, not of hrnet_w18_small_v2: "
+        'create_model("hrnet_w18_small", ...)'
+    )
 
 
-def test_start_from_reads_any_file(torch_file, tiny_classifier, tiny_arrays):
-    network = tiny_classifier(num_classes=3)
-    start_from(network, str(torch_file("module_legacy")))
-    assert_only(tiny_arrays, values(network), ())
+def test_create_model_takes_a_run_folder(small_file, tmp_path, messages):
+    (tmp_path / "small-best.ckpt").write_bytes(small_file.read_bytes())
+    best = Checkpoint("small-best.ckpt", 3, 30, 71.5, small_file.stat().st_size, digest_of(small_file))
+    state = State("small-state-3.ckpt", 3, 30, 1.0, False, 1, 8, 10, 80, 80, 1, "0" * 64)
+    write_json(tmp_path / "manifest.json", asdict(Manifest("small", ["a"], [best], best, [state])))
+    with no_init_parameters():
+        network = create_model("hrnet_w18_small", checkpoint=str(tmp_path))
+        message = refusal(lambda: create_model("hrnet_w18_small", 7, checkpoint=str(tmp_path)))
+        finetuned = create_model("hrnet_w18_small", 7, checkpoint=f"{tmp_path}/small-best.ckpt")
+        create_model("hrnet_w18_small", features_only=True, checkpoint=str(tmp_path))
+    assert messages()[0] == f"{tmp_path}: its small-best.ckpt, epoch 3, top-1 71.50 %"
+    assert message == (
+        f"{tmp_path}: has 1000 classes, the network 7; pass num_classes=1000, "
+        f"or checkpoint='{tmp_path}/small-best.ckpt' to start other classes from it"
+    )
+    for loaded in (network, finetuned):
+        np.testing.assert_array_equal(loaded.conv1.weight.asnumpy(), fill("conv1.weight", (64, 3, 3, 3)))

@@ -83,7 +83,7 @@ def test_other_variant(tiny_network, tmp_path):
     message = refusal(tiny_network(), path)
     assert message.startswith(f"{path}: does not fit the network, ")
     assert " of another shape (transition1.0.0.weight is 3x8x3x3, the network has 2x8x3x3, " in message
-    assert message.endswith(", ...); it is of width 3, --model is of width 2")
+    assert message.endswith(", ...); it is of width 3, the network of width 2")
 
 
 def test_missing_and_unknown_weights_are_listed(tiny_network, tmp_path):
@@ -92,7 +92,7 @@ def test_missing_and_unknown_weights_are_listed(tiny_network, tmp_path):
     path = save(network, tmp_path / "a.ckpt", **changes)
     assert refusal(network, path) == (
         f"{path}: does not fit the network, 1 missing (bn1.gamma); 1 unknown (extra 2); 1 of another shape "
-        "(conv1.weight is 1x2, the network has 4x3x3x3); is --model the variant that wrote it?"
+        "(conv1.weight is 1x2, the network has 4x3x3x3); is it incomplete, or of another network?"
     )
 
 

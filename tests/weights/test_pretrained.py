@@ -114,7 +114,10 @@ def test_a_connection_that_never_brings_anything(server, cache):
 
 def test_404(server, cache):
     url = server.url.replace(NAME, "none-00000000.ckpt")
-    assert refusal(url) == "the server answers 404 Not Found; check the address, or pass --ckpt_path FILE"
+    assert refusal(url) == (
+        "the server answers 404 Not Found; check the address, or pass --ckpt_path FILE, "
+        "or name a mirror with --pretrained_url"
+    )
     assert len(server.requests) == 1 and visible(cache) == []
 
 
@@ -241,5 +244,8 @@ def test_create_model_takes_the_published_file(cache, tmp_path, monkeypatch):
         running.close()
     assert (network.conv1.weight.asnumpy() == 0.5).all()
     assert network.classifier.weight.shape == (6, 2048)
+    with pytest.raises(CheckpointError) as error:  # where nothing answers any more
+        create_model("hrnet_w18_small", pretrained=True)
+    assert str(error.value).endswith("download it elsewhere and pass checkpoint=FILE")
     with pytest.raises(UserError, match="both name weights to start from"):
         create_model("hrnet_w18_small", pretrained=True, checkpoint="x.ckpt")

@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
-from mindcv_hrnet.engine.manifest import Checkpoint, Manifest, State
 from mindcv_hrnet.errors import CheckpointError
+from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State
 
 DIGEST = "0123456789abcdef" * 4
 WHOLE = asdict(

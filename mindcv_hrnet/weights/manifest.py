@@ -4,6 +4,7 @@ Read with suspicion, because files are deleted by it.
 """
 
 import json
+import logging
 import math
 import os
 import re
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from mindcv_hrnet.errors import CheckpointError
-from mindcv_hrnet.runtime.files import digest_of, reason_of
+from mindcv_hrnet.runtime.files import digest_of, expand_home, reason_of
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 MOST_BYTES = 1 << 24  # a hundred thousand checkpoints
@@ -109,6 +112,28 @@ def damage(folder: Path, entry: Checkpoint | State) -> str:
         return "it is missing"
     except OSError as error:
         return f"it cannot be read ({reason_of(error)})"
+
+
+def file_of_weights(path: str) -> str:
+    """The file of weights that `path` stands for: the best ones of a run folder, or itself.
+
+    Raises CheckpointError where a folder names none, or the manifest says that the file held other bytes once.
+    """
+    file = weights_of_run(path) if expand_home(path).is_dir() else path
+    check_undamaged(expand_home(file))
+    return file
+
+
+def weights_of_run(folder: str) -> str:
+    """Path of the best weights in a run folder, of the newest where none were validated; the log says which."""
+    place = expand_home(folder)
+    manifest = Manifest.read(place)
+    if manifest is None or not manifest.checkpoints:
+        raise CheckpointError(f"{folder}: has no {MANIFEST} that names weights; pass a checkpoint file or a run folder")
+    chosen = manifest.best or manifest.checkpoints[-1]
+    score = "not validated" if chosen.top1 is None else f"top-1 {chosen.top1:.2f} %"
+    logger.info("%s: its %s, epoch %d, %s", folder, chosen.file, chosen.epoch, score)
+    return str(place / chosen.file)
 
 
 def check_undamaged(path: Path) -> None:
