@@ -81,6 +81,7 @@ PLAIN_JOBS = {
     "doctor": ("mindcv_hrnet.jobs.doctor", "Say on one page whether this machine can run a recipe."),
     "convert": ("mindcv_hrnet.jobs.convert", "Convert weights between MindSpore, PyTorch and safetensors files."),
     "verify": ("mindcv_hrnet.jobs.verify", "Check that the files of a run are as they were written."),
+    "report": ("mindcv_hrnet.jobs.report", "Write one HTML file about one run, or several side by side."),
     "split": ("mindcv_hrnet.jobs.split", "Divide a folder of class folders into training and validation."),
     "recipes": ("mindcv_hrnet.jobs.recipes", "List the recipes that come with the package."),
     "new": ("mindcv_hrnet.jobs.new", "Begin a recipe of your own."),

@@ -10,7 +10,10 @@ from repository import ROOT
 PACKAGE = "mindcv_hrnet"
 
 # From top to bottom, as in CONTRIBUTING.md: a room imports only rooms that stand below it
-ROOMS = ("cli", "jobs", "serving", "engine", "deploy", "data", "recipe", "models", "weights", "runtime", "errors")
+ROOMS = (
+    *("cli", "jobs", "serving", "report", "engine", "deploy", "data", "recipe", "models", "weights", "runtime"),
+    "errors",
+)
 # Inside these rooms the order holds as well, for files and folders
 ORDER_INSIDE = {
     "data": (

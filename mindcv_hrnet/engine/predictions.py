@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mindcv_hrnet.data.sources.source import Source
+from mindcv_hrnet.errors import DataError, nearest
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
-from mindcv_hrnet.runtime.files import write_text
+from mindcv_hrnet.runtime.files import reason_of, write_text
 
 TOP = 5
 BINS = 15
@@ -87,6 +88,50 @@ class Predictions:
             own = f"{self.label_probability[index]:.6f}"
             table.writerow([source.path(index), names[self.labels[index]], own, *cells])
         write_text(path, text.getvalue())
+
+
+class Answered(NamedTuple):
+    """What `Predictions.write` has written: the predictions, and the path of each image."""
+
+    predictions: Predictions
+    files: list[str]
+
+
+def read_predictions(path: Path, class_names: Sequence[str]) -> Answered:
+    """The CSV of `Predictions.write`, its classes numbered by `class_names`. Raises DataError, naming the line."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else "it is no table of text"
+        raise DataError(f"{path}: cannot be read ({reason}); write it with validate --predictions") from None
+    top = (len(head) - 3) // 2
+    expected = [f"{key}{k}" for k in range(1, top + 1) for key in ("class", "probability")]
+    if head != ["image", "label", "label_probability", *expected] or top < 1 or not rows:
+        raise DataError(f"{path}: has not the columns and rows of predictions; write it with validate --predictions")
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels = np.zeros(len(rows), np.int32)
+    classes = np.zeros((len(rows), top), np.int32)
+    probabilities = np.zeros((len(rows), top + 1), np.float32)
+    for place, row in enumerate(rows):
+        try:
+            if len(row) != len(head):
+                raise ValueError
+            labels[place], *answers = (numbers[name] for name in (row[1], *row[3::2]))
+            classes[place], probabilities[place] = answers, [float(cell) for cell in row[2::2]]
+        except KeyError as error:
+            name = error.args[0]
+            raise DataError(
+                f"{path}: line {place + 2}: the run has no class '{name}'{nearest(name, class_names)}; "
+                "pass the predictions of this run"
+            ) from None
+        except ValueError:
+            raise DataError(
+                f"{path}: line {place + 2} is damaged; write it again with validate --predictions"
+            ) from None
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise DataError(f"{path}: has probabilities outside 0 to 1; write it again with validate --predictions")
+    return Answered(Predictions(labels, classes, probabilities[:, 1:], probabilities[:, 0]), [row[0] for row in rows])
 
 
 class Collector:

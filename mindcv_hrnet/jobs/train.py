@@ -1,6 +1,7 @@
 """The training job: open the data, look at what is resumed, build, fit."""
 
 import logging
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -100,6 +101,7 @@ def train(config: Config) -> Path:
             best = folder.manifest.best
             score = f"  best top-1 {best.top1:.2f} % in epoch {best.epoch}" if best else ""
             logger.info("done: %s%s", folder.folder, score)
+            logger.info("its report: mindcv-hrnet report %s", shlex.quote(str(folder.folder)))
     return run_folder(config)
 
 

@@ -3,6 +3,7 @@
 import logging
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.data.outlines import check_files
@@ -16,14 +17,33 @@ from mindcv_hrnet.engine.predictions import Collector, Predictions
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
+from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.weights import count_classes
 
 logger = logging.getLogger(__name__)
 
 
+class Measured(NamedTuple):
+    """The scores of weights, what they answered for each image, where that was asked for, and the images."""
+
+    result: Evaluation
+    predictions: Predictions | None
+    source: Source
+
+
 def validate(config: Config) -> Evaluation:
     """Measure `ckpt_path` on the validation split. Every rank returns the same result."""
     cluster = start(config.system)
+    measured = measure(config, cluster, collects=_wants_predictions(config))
+    if cluster.is_main:
+        print(measured.result, flush=True)
+        if measured.predictions:
+            _show(config, measured.predictions, measured.source)
+    return measured.result
+
+
+def measure(config: Config, cluster: Cluster, *, collects: bool) -> Measured:
+    """Scores of `ckpt_path` on the validation split; with `collects` the answers, too. The same on every rank."""
     network, path, arrays, names = load_network(config)
     num_classes = count_classes(arrays, path)
     source = open_validation(config, names, path, num_classes)
@@ -50,14 +70,9 @@ def validate(config: Config) -> Evaluation:
     ):
         present = config.validation.present_classes
         evaluator = Evaluator(network, loader, config.augmentation, cluster, graphs, present_classes=present)
-        collector = Collector(source.labels, num_classes) if _wants_predictions(config) else None
+        collector = Collector(source.labels, num_classes) if collects else None
         result = evaluator(collector)
-    predictions = collector.gather(cluster) if collector else None
-    if cluster.is_main:
-        print(result, flush=True)
-        if predictions:
-            _show(config, predictions, source)
-    return result
+    return Measured(result, collector.gather(cluster) if collector else None, source)
 
 
 def _wants_predictions(config: Config) -> bool:
