@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.engine.history import recorded_recipe
-from mindcv_hrnet.engine.manifest import MANIFEST, Checkpoint, Manifest
 from mindcv_hrnet.engine.run_folder import HISTORY, METRICS, RECIPE
 from mindcv_hrnet.errors import CheckpointError, ConfigError, RunError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.weights.manifest import MANIFEST, Checkpoint, Manifest
 
 logger = logging.getLogger(__name__)
 
