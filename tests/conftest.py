@@ -13,6 +13,8 @@ import pytest
 
 # Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
 mindspore.set_device("CPU")
+# One operation after the other: MindSpore's threads of PyNative mode wait for each other in loops that use up the cores
+mindspore.set_context(pynative_synchronize=True)
 
 
 FUZZ_CASES = 1000
