@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 defect of this package (with traceback), 2 recipe or comma
 5 the run could not go on, 130, 138 or 143 stopped by SIGINT (Ctrl-C), SIGUSR1 or SIGTERM.
 """
 
+import argparse
 import importlib
 import io
 import logging
@@ -25,7 +26,7 @@ MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, o
 try:
     from mindcv_hrnet import __version__
     from mindcv_hrnet.errors import ConfigError, UserError, nearest, one_line
-    from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config
+    from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config, recipe_parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
     from mindcv_hrnet.runtime.signals import Stopped, end_with_parent, stop_requests
@@ -74,7 +75,9 @@ RECIPE_JOBS = {
 }
 
 
-# What takes no recipe: a module with `parse(argv) -> settings` and `run(settings)`, and what the help says
+COMPLETION = "completion"
+# What takes no recipe: a module with `build_parser()`, `parse(argv) -> settings` and `run(settings)`, and what the help
+# says. The last one works on the parsers of all others.
 PLAIN_JOBS = {
     "predict": ("mindcv_hrnet.jobs.predict", "Classify images with an exported network."),
     "serve": ("mindcv_hrnet.jobs.serve", "Answer over HTTP with an exported network."),
@@ -85,6 +88,7 @@ PLAIN_JOBS = {
     "split": ("mindcv_hrnet.jobs.split", "Divide a folder of class folders into training and validation."),
     "recipes": ("mindcv_hrnet.jobs.recipes", "List the recipes that come with the package."),
     "new": ("mindcv_hrnet.jobs.new", "Begin a recipe of your own."),
+    COMPLETION: ("mindcv_hrnet.jobs.completion", "Print what lets your shell complete all this."),
 }
 
 
@@ -100,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, *rest = arguments
     if command in RECIPE_JOBS:
         return run_job(command, rest, f"mindcv-hrnet {command}")
+    if command == COMPLETION:
+        return guarded(lambda: print_completion(rest))
     if command in PLAIN_JOBS:
         return guarded(lambda: run_plain_job(command, rest))
     known = summaries()
@@ -129,6 +135,19 @@ def run_plain_job(command: str, argv: Sequence[str]) -> None:
     settings = job.parse(argv)
     with scratch_folder():
         job.run(settings)
+
+
+def print_completion(argv: Sequence[str]) -> None:
+    """Print the script for the shell that the command line names. Raises ConfigError."""
+    job = importlib.import_module(PLAIN_JOBS[COMPLETION][0])
+    print(job.script(job.build_parser().parse_args(argv).shell, parsers(), summaries(), RECIPE_JOBS))
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command."""
+    recipe_jobs = {name: recipe_parser(name, job.summary, job.sections) for name, job in RECIPE_JOBS.items()}
+    plain_jobs = {name: importlib.import_module(module).build_parser() for name, (module, _) in PLAIN_JOBS.items()}
+    return {**recipe_jobs, **plain_jobs}
 
 
 def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = None) -> int:

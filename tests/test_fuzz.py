@@ -31,7 +31,7 @@ from mindcv_hrnet.recipe.config import option_names, parse_config
 from mindcv_hrnet.recipe.keys import AugmentationConfig
 from mindcv_hrnet.weights import read_entries, read_weights, write_weights
 from mindcv_hrnet.weights.formats.pytorch import LEGACY_START
-from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State, file_of_weights
+from mindcv_hrnet.weights.manifest import Checkpoint, Manifest, State, weights_of_run
 
 ODD_YAML = [
     *(
@@ -305,7 +305,7 @@ def test_manifests(fuzz, tmp_path):
         assert manifest is not None
         named = [manifest.best, *manifest.checkpoints, *manifest.states]
         assert all(os.sep not in each.file for each in named if each)
-        file_of_weights(str(tmp_path))
+        weights_of_run(str(tmp_path))
 
     fuzz("manifests", 0.1, cases, check)
 

@@ -18,8 +18,8 @@ from mindcv_hrnet.weights.write import FILE_KINDS, default_names
 logger = logging.getLogger(__name__)
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet convert",
         description="Convert HRNet weights between MindSpore (.ckpt), PyTorch (.pth, .pth.tar, .pt) and .safetensors. "
@@ -30,7 +30,12 @@ def parse(argv: Sequence[str]) -> Namespace:
     whose = "whose names a .safetensors file gets (default pytorch)"
     parser.add_argument("--names", choices=("mindcv", "pytorch"), default="", help=whose)
     parser.add_argument("--list", action="store_true", help="print every name as MindCV and PyTorch have it")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     options.source, options.target = absolute(options.source), absolute(options.target)
     return options
 

@@ -19,8 +19,8 @@ from mindcv_hrnet.runtime.files import absolute
 COLOURS = {GREEN: "\033[32m", YELLOW: "\033[33m", RED: "\033[31m"}
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line; `config` is the recipe. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet doctor",
         description="Say on one page whether this machine can run a recipe: software, devices, ranks, memory, reading "
@@ -31,7 +31,12 @@ def parse(argv: Sequence[str]) -> Namespace:
     )
     parser.add_argument("--data_dir", default="", metavar="FOLDER", help="data set whose reading is measured, 5 s")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line; `config` is the recipe. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     launcher, _, size = launcher_of(os.environ)
     if size > 1:
         raise ConfigError(f"doctor starts ranks of its own: run it without {launcher}")

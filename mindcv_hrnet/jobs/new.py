@@ -13,8 +13,8 @@ from mindcv_hrnet.recipe.shelf import SUFFIX, read_recipe
 from mindcv_hrnet.runtime.files import absolute, write_text
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet new",
         description="Write a recipe of your own, with the meaning of each key beside it. All keys: train --help.",
@@ -27,7 +27,12 @@ def parse(argv: Sequence[str]) -> Namespace:
         default="hrnet_w32_finetune",
         help="recipe to begin with (default %(default)s)",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     options.target = absolute(options.target)
     return options
 

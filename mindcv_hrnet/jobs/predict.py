@@ -43,8 +43,8 @@ class Found(NamedTuple):
     path: str
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line, its images found. Raises ConfigError or DataError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet predict",
         usage="%(prog)s MODEL IMAGE [IMAGE ...] [options]",
@@ -63,7 +63,12 @@ def parse(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--out", metavar="FILE", default="", help="where the answers go (default stdout)")
     parser.add_argument("--sheet", metavar="FILE.png", default="", help="draw the images with their answers")
     parser.add_argument("--batch_size", type=int, default=BATCH_SIZE, help=f"images at once (default {BATCH_SIZE})")
-    options = parser.parse_intermixed_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line, its images found. Raises ConfigError or DataError."""
+    options = build_parser().parse_intermixed_args(argv)
     words = options.words
     if not options.model and words:
         options.model, *words = words

@@ -7,14 +7,19 @@ from mindcv_hrnet.recipe.schema import Parser
 from mindcv_hrnet.recipe.shelf import read_recipe, recipe_names, title_of
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet recipes",
         description="List the recipes that come with this package; -c takes their names.",
     )
     parser.add_argument("name", nargs="?", default="", help="print this recipe")
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    return build_parser().parse_args(argv)
 
 
 def run(options: Namespace) -> None:

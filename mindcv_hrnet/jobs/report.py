@@ -22,8 +22,8 @@ PAGE = "report.html"
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet report",
         description="Write one HTML file about a run: curves, classes, confusions, calibration, mistakes, speed, "
@@ -51,7 +51,12 @@ def parse(argv: Sequence[str]) -> Namespace:
         "--reference", default="", metavar="NAME", help="shipped recipe to compare with (default: the nearest one)"
     )
     parser.add_argument("--device_target", default="auto", choices=DEVICES, help="device to evaluate on (default auto)")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     if options.evaluate.lower() not in TRUE_WORDS + FALSE_WORDS:
         raise ConfigError(f"command line: evaluate: '{options.evaluate}' is not accepted; must be True or False")
     options.evaluate = options.evaluate.lower() in TRUE_WORDS

@@ -14,8 +14,8 @@ from mindcv_hrnet.serving.settings import KEY_VARIABLE, Settings, option_name
 NEEDED = ("fastapi", "fastapi_offline", "multipart", "prometheus_client", "uvicorn")
 
 
-def parse(argv: Sequence[str]) -> Settings:
-    """Settings of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet serve",
         description="Serve a model file over HTTP: Open Inference Protocol v2, POST /classify, a page at /, "
@@ -27,7 +27,12 @@ def parse(argv: Sequence[str]) -> Settings:
     for option in fields(Settings)[1:]:
         text = option.metadata["help"] + (f" (default {option.default})" if option.default != "" else "")
         parser.add_argument(option_name(option.name), type=kinds[option.name], default=option.default, help=text)
-    settings = Settings(**vars(parser.parse_args(argv)))
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Settings:
+    """Settings of a command line. Raises ConfigError."""
+    settings = Settings(**vars(build_parser().parse_args(argv)))
     return replace(settings, model=absolute(settings.model))
 
 

@@ -12,8 +12,8 @@ from mindcv_hrnet.runtime.files import absolute
 SHOWN = 5
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet split",
         description="Divide a folder of class folders into OUT/train and OUT/val, as training wants them. The images "
@@ -24,7 +24,12 @@ def parse(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--val", type=float, default=0.2, help="share of each class for validation (default 0.2)")
     parser.add_argument("--seed", type=int, default=42, help="another seed, another split (default 42)")
     parser.add_argument("--copy", action="store_true", help="copy the images instead of linking to them")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     if not 0 < options.val < 1:
         raise ConfigError(f"command line: val: {options.val:g} is not accepted; must be > 0 and < 1")
     options.source, options.target = absolute(options.source), absolute(options.target)

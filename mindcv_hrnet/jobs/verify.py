@@ -11,14 +11,19 @@ from mindcv_hrnet.runtime.files import absolute
 from mindcv_hrnet.weights.manifest import MANIFEST, Manifest, damage, is_of_an_epoch
 
 
-def parse(argv: Sequence[str]) -> Namespace:
-    """Options of a command line. Raises ConfigError."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         "mindcv-hrnet verify",
         description="Compare every file of a run folder with the size and the SHA-256 that its manifest has for it.",
     )
     parser.add_argument("folder", metavar="RUN", help="run folder")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Options of a command line. Raises ConfigError."""
+    options = build_parser().parse_args(argv)
     options.folder = absolute(options.folder)
     return options
 

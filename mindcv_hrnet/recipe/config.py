@@ -4,6 +4,7 @@ Keys stand flat in the YAML and as `--key value` on the command line. The comman
 over the defaults.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Sequence
@@ -83,6 +84,11 @@ def option_names() -> list[str]:
     return [item.name for section in SECTIONS.values() for item in fields(section)]
 
 
+def recipe_parser(program: str, description: str, shown: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser of every key; its help lists those of the sections that are `shown`."""
+    return build_parser(SECTIONS, program, description, shown, hidden=old_names())
+
+
 def parse_config(
     argv: Sequence[str],
     program: str = "mindcv_hrnet",
@@ -91,10 +97,9 @@ def parse_config(
 ) -> Config:
     """The recipe that a command line asks for. Raises ConfigError: one line naming file, key, value and choices.
 
-    `shown` are the sections whose keys the help lists; those of the others are taken too.
+    `shown` are the sections whose keys the help lists.
     """
-    parser = build_parser(SECTIONS, program, description, shown, hidden=old_names())
-    known, unknown = parser.parse_known_args(list(argv))
+    known, unknown = recipe_parser(program, description, shown).parse_known_args(list(argv))
     command_line = {key: value if value != [] else "True" for key, value in vars(known).items()}
     for token in unknown:
         name = token.lstrip("-").split("=")[0]

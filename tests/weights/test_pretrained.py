@@ -244,7 +244,8 @@ def test_create_model_takes_the_published_file(cache, tmp_path, monkeypatch):
         running.close()
     assert (network.conv1.weight.asnumpy() == 0.5).all()
     assert network.classifier.weight.shape == (6, 2048)
-    with pytest.raises(CheckpointError) as error:  # where nothing answers any more
+    monkeypatch.setattr("mindcv_hrnet.models.variants.PUBLISHED_AT", {"hrnet_w18_small": f"{running.url}.gone.ckpt"})
+    with pytest.raises(CheckpointError) as error:  # nothing answers any more
         create_model("hrnet_w18_small", pretrained=True)
     assert str(error.value).endswith("download it elsewhere and pass checkpoint=FILE")
     with pytest.raises(UserError, match="both name weights to start from"):
