@@ -29,6 +29,7 @@ try:
     from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config, recipe_parser
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
+    from mindcv_hrnet.runtime.progress import JsonLine, LinesAboveBars, OneLine
     from mindcv_hrnet.runtime.signals import Stopped, end_with_parent, stop_requests
 except ModuleNotFoundError as error:  # a user's shell without the environment
     sys.exit(MISSING.format(error.name))
@@ -157,6 +158,7 @@ def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = N
     def work() -> None:
         arguments = sys.argv[1:] if argv is None else argv
         config = with_absolute_paths(parse_config(arguments, program or f"{job}.py", description, sections))
+        set_up_logging(config.system.log_format)
         with scratch_folder():
             getattr(importlib.import_module(module), function)(config)
 
@@ -171,7 +173,7 @@ def guarded(work: Callable[[], None], *, listens: bool = False) -> int:
     prepare_environment(os.environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
-    _set_up_logging()
+    set_up_logging()
     _, rank, size = launcher_of(os.environ)
     if size > 1:
         end_with_parent()
@@ -244,19 +246,13 @@ def with_absolute_paths(config: Config) -> Config:
     )
 
 
-class _OneLine(logging.Formatter):
-    """Names of files with a line break or broken bytes in them stay on their line."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return one_line(super().formatMessage(record))
-
-
-def _set_up_logging() -> None:
-    """Plain lines on stdout; of the ranks of a job only the first tells what goes well."""
+def set_up_logging(log_format: str = "text") -> None:
+    """Lines or JSON objects on stdout; of the ranks of a job only the first tells what goes well."""
     _, rank, size = launcher_of(os.environ)
     logger = logging.getLogger("mindcv_hrnet")
     logger.setLevel(logging.INFO if rank <= 0 else logging.WARNING)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s"))
+    handler = LinesAboveBars(sys.stdout)
+    text = OneLine("%(message)s" if size == 1 or rank == 0 else f"[rank {rank}] %(message)s")
+    handler.setFormatter(JsonLine(max(0, rank)) if log_format == "json" else text)
     logger.handlers[:] = [handler]
     logger.propagate = False

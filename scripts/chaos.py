@@ -30,7 +30,7 @@ from mindcv_hrnet.weights import read_entries
 from mindcv_hrnet.weights.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "data_wait")
 LONGEST_WAIT_S = 60
 MOST_DELAY_S = 25.0
 

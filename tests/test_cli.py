@@ -153,7 +153,10 @@ def test_a_data_set_in_its_original_files_is_trained_and_validated(command, tmp_
     grey = ["--in_channels", "1", "--num_classes", "None", "--dataset_download", "True", "--val_split", "test"]
     code, out, err = command("train", *argv, *short, *grey, "--ckpt_save_dir", str(run))
     assert (code, err) == (0, "")
-    assert f"data: 40 training images (16 used per epoch) in {tmp_path}/data, 20 validation images\n" in out
+    assert (
+        f"data: 40 training images (16 used per epoch) in {tmp_path}/data, 20 validation images, 2 decoding threads\n"
+        in out
+    )
     assert json.loads((run / "manifest.json").read_text())["class_names"] == list("0123456789")
     again = ["--ckpt_path", f"{run}/hrnet_w18_small-1.ckpt", "--batch_size", "20"]
     code, again_out, err = command("validate", "-c", f"{run}/config.yaml", *again, "--val_split", "val")

@@ -6,6 +6,7 @@ Threads write each image straight into its place in the batch. What a batch hold
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Generic, NamedTuple
@@ -61,12 +62,14 @@ class EvalBatch(NamedTuple):
 class _Loader(Generic[Batch]):
     """What both loaders are: batches by position, prepared ahead. One consumer at a time.
 
-    `error` keeps the exception that ended an iteration, for callers that see it through MindSpore only.
+    `error` keeps the exception that ended an iteration, for callers that see it through MindSpore only; `waited_s` is
+    how long it was asked for batches that were not ready.
     """
 
     def __init__(self, source: Source, data: DataConfig, side: int, in_channels: int, end: int | None) -> None:
         self.source = source
         self.error: Exception | None = None
+        self.waited_s = 0.0
         self._shape = (data.batch_size, in_channels, side, side)
         self._read = PatientReader(source)
         self._ahead: ReadAhead[Batch] = ReadAhead(data.num_parallel_workers, end, self._read.stalled)
@@ -84,11 +87,13 @@ class _Loader(Generic[Batch]):
 
     def _take(self, positions: Iterable[int]) -> Iterator[Batch]:
         for position in positions:
+            asked = time.perf_counter()
             try:
                 batch = self._ahead.take(position, self._start)
             except Exception as error:
                 self.error = error
                 raise
+            self.waited_s += time.perf_counter() - asked
             yield batch
 
 

@@ -4,7 +4,6 @@ OpenCV and file reads release Python's global lock, so threads decode in paralle
 """
 
 import ctypes
-import logging
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +17,6 @@ import cv2
 from mindcv_hrnet.data.retry import GivenUp
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.cores import usable_cores
-
-logger = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 3
 OVERDUE_S = 1.0
@@ -117,13 +114,9 @@ def chunks(count: int, workers: int) -> list[range]:
     return [range(start, min(start + length, count)) for start in range(0, count, length)]
 
 
-@lru_cache
 def usable_workers(requested: int) -> int:
-    """`requested` threads, or as many as there are cores for this process; says so once."""
-    cores = usable_cores()
-    if requested > cores:
-        logger.info("num_parallel_workers %d is more than the %d cores here; using %d", requested, cores, cores)
-    return min(requested, cores)
+    """`requested` threads, or as many as there are cores for this process."""
+    return min(requested, usable_cores())
 
 
 @lru_cache

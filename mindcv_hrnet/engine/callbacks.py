@@ -1,117 +1,29 @@
-"""What MindSpore calls after a step of training: the log, the guard, and at an epoch's end one visible sequence.
-
-MindSpore is given all steps of a process as one pass, so that it may begin anywhere; epochs are counted here.
-"""
+"""What MindSpore calls after a step of training: the guard, and at an epoch's end one visible sequence."""
 
 import logging
 import math
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 from mindspore.train import Callback
 
-from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow
+from mindcv_hrnet.engine.epoch_end import EpochMeasure
 from mindcv_hrnet.engine.evaluate import Evaluation
+from mindcv_hrnet.engine.rows import EpochRow
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.saving import Saving
 from mindcv_hrnet.engine.step import TrainStep
+from mindcv_hrnet.engine.step_log import StepLog, loss_of, step_of
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster
-from mindcv_hrnet.runtime.progress import clock, progress_bar
+from mindcv_hrnet.runtime.progress import event
 from mindcv_hrnet.runtime.signals import Stopped
 from mindcv_hrnet.weights.manifest import State
 
 logger = logging.getLogger(__name__)
 
-
-class StepLog(Callback):
-    """Loss, rate, images/s and time left: a line every `interval` steps and at an epoch's end, a bar on a terminal.
-
-    In sink mode MindSpore calls back once per piece of an epoch instead of once per step. Where more steps follow in
-    the epoch, the clocks start after the first one, which pays for the compilation. `seconds_before`: what an earlier
-    process has spent on the epoch that this one goes on with.
-    """
-
-    def __init__(
-        self, shape: RunShape, rates: np.ndarray, interval: int, cluster: Cluster, seconds_before: float = 0.0
-    ):
-        super().__init__()
-        self.shape, self.rates, self.interval, self.cluster = shape, rates, interval, cluster
-        self.step = self.first_timed = shape.first_step
-        self.seconds_before = seconds_before
-        self.compiled = False
-
-    def on_train_begin(self, run_context: Any) -> None:
-        """Start the clock of the compilation."""
-        self.begun = time.perf_counter()
-        self.begin_epoch()
-
-    def begin_epoch(self) -> None:
-        """Put up a new bar and start the epoch's clocks."""
-        done = self.step % self.shape.steps_per_epoch
-        self.bar = progress_bar(self.shape.steps_per_epoch, "train", self.cluster, done)
-        self._start_clocks()
-
-    def _start_clocks(self) -> None:
-        self.epoch_start = self.last_line = time.perf_counter()
-        self.step_at_epoch_start = self.step_at_last_line = self.step
-
-    def on_train_step_end(self, run_context: Any) -> None:
-        """Move the bar; write a line where one is due."""
-        step = step_of(run_context, self.shape)
-        self.bar.update(step - self.step)
-        self.step = step
-        in_epoch, epoch_ends = self.shape.step_in_epoch(step), self.shape.ends_epoch(step)
-        if not self.compiled:
-            seconds = time.perf_counter() - self.begun
-            steps = step - self.first_timed
-            what = "step" if steps == 1 else f"{steps} steps"
-            logger.info("first %s, compilation included: %.1f s", what, seconds)
-            self.compiled = True
-            if not epoch_ends:
-                self.begun, self.first_timed = time.perf_counter(), step
-                self._start_clocks()
-        if in_epoch % self.interval == 0 or epoch_ends:
-            self._line(loss_of(run_context))
-
-    def _line(self, loss: float) -> None:
-        now, pace, shape = time.perf_counter(), "", self.shape
-        if self.step > self.step_at_last_line:
-            speed = (self.step - self.step_at_last_line) * shape.global_batch_size / (now - self.last_line)
-            per_step = (now - self.begun) / (self.step - self.first_timed)
-            pace = f"  {speed:.0f} images/s  left {clock(per_step * (shape.steps - self.step))}"
-        place = f"epoch {shape.epoch_of(self.step)}/{shape.epochs}  step {shape.step_in_epoch(self.step)}"
-        with self.bar.external_write_mode():
-            logger.info("%s/%d  loss %.4f  lr %.3g%s", place, shape.steps_per_epoch, loss, self.rate, pace)
-        self.last_line, self.step_at_last_line = now, self.step
-
-    @property
-    def rate(self) -> float:
-        """Learning rate of the last step."""
-        return float(self.rates[self.step - 1])
-
-    def close_epoch(self) -> EpochRow:
-        """Take down the bar; the row of the epoch that has just ended, as far as the clocks know it."""
-        self.bar.close()
-        seconds = time.perf_counter() - self.epoch_start
-        images = (self.step - self.step_at_epoch_start) * self.shape.global_batch_size
-        row = EpochRow(
-            epoch=self.shape.epoch_of(self.step),
-            step=self.step,
-            learning_rate=self.rate,
-            seconds=self.seconds_before + seconds,
-            images_per_second=images / seconds,
-        )
-        self.seconds_before = 0.0
-        return row
-
-    @property
-    def seconds(self) -> float:
-        """What the epoch has taken so far, without the step that compiled."""
-        return self.seconds_before + time.perf_counter() - self.epoch_start
+WAITS_LONG = 10  # per cent of the time without a batch
 
 
 class LossGuard(Callback):
@@ -144,22 +56,28 @@ class LossGuard(Callback):
 
 
 class EpochEnd(Callback):
-    """What follows the last step of an epoch, in this order: measure, agree, save, validate, write the score."""
+    """What follows the last step of an epoch, in this order: measure, agree, save, validate, write the score.
+
+    `advice`: what helps where the device has waited long for data. `keep` is given the whole row at last.
+    """
 
     def __init__(
         self,
         shape: RunShape,
         step_log: StepLog,
-        loss: EpochLoss,
+        measure: EpochMeasure,
         agree: Callable[[int], None],
         saving: Saving,
         *,
         evaluate: Callable[[], Evaluation] | None = None,
         val_interval: int = 1,
         save_interval: int = 1,
+        advice: str = "",
+        keep: Callable[[EpochRow], None] = lambda row: None,
     ):
         super().__init__()
-        self.shape, self.step_log, self.loss, self.agree = shape, step_log, loss, agree
+        self.shape, self.step_log, self.measure, self.agree = shape, step_log, measure, agree
+        self.advice, self.keep = advice, keep
         self.saving, self.save_interval = saving, save_interval
         self.evaluate, self.val_interval = evaluate, val_interval
 
@@ -168,14 +86,17 @@ class EpochEnd(Callback):
         if not self.shape.ends_epoch(step_of(run_context, self.shape)):
             return
         row = self.step_log.close_epoch()
-        totals = self.loss.take(row.epoch)
-        row = replace(row, train_loss=totals.loss, skipped_updates=totals.skipped)
+        totals = self.measure.take(row.epoch)
+        row = replace(row, train_loss=totals.loss, train_top1=totals.top1, skipped_updates=totals.skipped)
         check_loss(row.train_loss, row.step, overflowed=totals.updates == 0)
+        self._tell(row)
         self.agree(row.epoch)
         validates = self.evaluate is not None and self._is_due(row.epoch, self.val_interval)
         self.saving.end_epoch(row, saves=self._is_due(row.epoch, self.save_interval), validation_due=validates)
         if validates:
             self.validate(row)
+        else:
+            self.keep(row)
         if row.step < self.shape.steps:
             self.step_log.begin_epoch()
 
@@ -187,8 +108,25 @@ class EpochEnd(Callback):
         except Stopped:
             self.saving.save_within(row.step, row.seconds, validation_due=True)
             raise
-        logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result)
-        self.saving.score(replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss))
+        told = event("validation", epoch=row.epoch, step=row.step, **result.numbers)
+        logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result, extra=told)
+        row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)
+        self.saving.score(row)
+        self.keep(row)
+
+    def _tell(self, row: EpochRow) -> None:
+        """The line of an epoch, with what the device has waited for."""
+        share = row.data_wait or 0.0
+        waited = share / 100 * row.seconds
+        text = (
+            f"epoch {row.epoch}/{self.shape.epochs}  train loss {row.train_loss:.4f}  "
+            f"train top-1 {row.train_top1:.2f} %  {row.images_per_second:.0f} images/s  "
+            f"waited {waited:.1f} s for data ({share:.0f} %)"
+        )
+        if share > WAITS_LONG and waited >= 1:
+            text += f": the host is the bottleneck, {self.advice}"
+        numbers = {name: value for name, value in asdict(row).items() if name not in ("top1", "top5", "val_loss")}
+        logger.info("%s", text, extra=event("epoch", **numbers))
 
     def validate_late(self, state: State) -> None:
         """What an earlier process did not come to, of the epoch that ended with `state`."""
@@ -197,16 +135,6 @@ class EpochEnd(Callback):
 
     def _is_due(self, epoch: int, interval: int) -> bool:
         return epoch % interval == 0 or epoch == self.shape.epochs
-
-
-def step_of(run_context: Any, shape: RunShape) -> int:
-    """Steps of the run that are done. MindSpore counts those of this process, also after a resume."""
-    return int(run_context.original_args().cur_step_num) + shape.first_step
-
-
-def loss_of(run_context: Any) -> float:
-    """The loss of the last step; the device is waited for."""
-    return float(run_context.original_args().net_outputs.asnumpy())
 
 
 def check_loss(loss: float, step: int, *, overflowed: bool = False) -> None:

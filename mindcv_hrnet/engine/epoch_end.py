@@ -1,14 +1,15 @@
-"""The parts of an epoch's end: its row, its loss, statistics that all ranks share, the file of rows."""
+"""The parts of an epoch's end: its loss and accuracy, the file of rows."""
 
 import csv
 import logging
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
+from mindcv_hrnet.engine.rows import EpochRow
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
@@ -17,48 +18,37 @@ from mindcv_hrnet.runtime.files import reason_of
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EpochRow:
-    """One row of metrics.csv; epochs count from 1, scores are percentages, None where they were not measured."""
-
-    epoch: int
-    step: int
-    learning_rate: float
-    train_loss: float = math.nan
-    skipped_updates: int = 0
-    images_per_second: float = 0.0
-    seconds: float = 0.0
-    top1: float | None = None
-    top5: float | None = None
-    val_loss: float | None = None
-
-
 class EpochTotals(NamedTuple):
-    """Mean loss of an epoch's updates over steps and ranks, NaN where there was none, and how many there were."""
+    """Mean loss of an epoch's updates over steps and ranks, NaN where there was none, and how many there were.
+
+    `top1`: right answers of all steps and ranks, per cent.
+    """
 
     loss: float
     updates: int
     skipped: int
+    top1: float
 
 
-class EpochLoss:
-    """The mean loss since the last call, over all ranks."""
+class EpochMeasure:
+    """Loss and accuracy since the last call, over all ranks and the `steps` of an epoch."""
 
-    def __init__(self, step: TrainStep, cluster: Cluster):
-        self.step, self.cluster = step, cluster
+    def __init__(self, step: TrainStep, cluster: Cluster, steps: int):
+        self.step, self.cluster, self.steps = step, cluster, steps
 
     def take(self, epoch: int) -> EpochTotals:
         """Read and reset what the step has added up. RunError where every update overflowed and no scale can fall."""
         totals = self.step.totals.take()
-        loss_sum = sum_over_ranks(np.array([totals.loss_sum], np.float32), self.cluster)
+        sums = sum_over_ranks(np.array([totals.loss_sum, totals.accuracy_sum], np.float32), self.cluster)
+        loss_sum, accuracy_sum = (float(value) / self.cluster.size for value in sums)
+        top1 = 100 * accuracy_sum / self.steps
         if totals.updates:
-            loss = float(loss_sum[0]) / self.cluster.size / totals.updates
-            return EpochTotals(loss, totals.updates, totals.skipped)
+            return EpochTotals(loss_sum / totals.updates, totals.updates, totals.skipped, top1)
         scale = float(self.step.scale.value.asnumpy())
         if not self.step.scale.dynamic or scale <= 1:
             raise RunError(f"every update of epoch {epoch} overflowed; lower loss_scale, lr or amp_level")
         logger.warning("every update of epoch %d overflowed; the loss scale falls, to %g", epoch, scale)
-        return EpochTotals(math.nan, 0, totals.skipped)
+        return EpochTotals(math.nan, 0, totals.skipped, top1)
 
 
 class MetricsFile:

@@ -39,6 +39,13 @@ class Evaluation:
         """Per cent; None with five classes or fewer."""
         return None if self.correct5 is None else 100.0 * self.correct5 / self.count
 
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """For machines: scores in per cent, and what they were counted from."""
+        scores = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+        counts = {"images": self.count, "correct1": self.correct1, "correct5": self.correct5}
+        return {**scores, **counts, "images_per_second": self.images_per_second}
+
     def __str__(self) -> str:
         top5 = "" if self.correct5 is None else f"  top-5 {self.top5:.2f} % ({self.correct5}/{self.count})"
         return (

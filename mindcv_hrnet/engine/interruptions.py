@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from mindspore.train import Callback
 
-from mindcv_hrnet.engine.callbacks import LossGuard, StepLog, step_of
+from mindcv_hrnet.engine.callbacks import LossGuard
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.saving import Saving
+from mindcv_hrnet.engine.step_log import StepLog, step_of
 from mindcv_hrnet.recipe.keys import TrainConfig
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.signals import STOPS, Stopped, StopRequests

@@ -4,8 +4,9 @@ import logging
 import math
 import time
 
-from mindcv_hrnet.engine.epoch_end import EpochRow, MetricsFile
+from mindcv_hrnet.engine.epoch_end import MetricsFile
 from mindcv_hrnet.engine.resume import Images
+from mindcv_hrnet.engine.rows import EpochRow
 from mindcv_hrnet.engine.run_folder import METRICS, RunFolder, Save
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.state import copy_state
@@ -46,7 +47,7 @@ class Saving:
             self.metrics.put(row)
         if saves:
             path = f"{self.folder.folder}/{self.folder.manifest.model}-{row.epoch}.ckpt" if self.folder else ""
-            done = f"epoch {row.epoch}/{self.shape.epochs}  train loss {row.train_loss:.4f}  saved {path}"
+            done = f"epoch {row.epoch}/{self.shape.epochs}  saved {path}"
             self._save(row.step, row.seconds, weights=True, validation_due=validation_due, done=done)
         elif self.folder and self.metrics:
             folder, text = self.folder, self.metrics.text()

@@ -17,7 +17,9 @@ from mindcv_hrnet.runtime.distributed import Cluster, gather_over_ranks
 from mindcv_hrnet.weights import read_entries
 
 # The table of learning rates belongs to the recipe, not to the state
-NOT_STATE = ("learning_rate",)
+NOT_STATE = ("learning_rate", "gradient_norm")
+# What each rank has for itself within an epoch, beside the statistics
+OWN_TOTALS = ("loss_sum", "accuracy_sum")
 GATHERED = "gathered"
 
 
@@ -41,7 +43,7 @@ def copy_state(
     copies = {name: np.array(parameter.asnumpy()) for name, parameter in parameters.items()}
     if cluster.size == 1:
         return copies
-    differing = [] if epoch_ends else [name for name in copies if name.endswith(STATISTICS) or name == "loss_sum"]
+    differing = [] if epoch_ends else [name for name in copies if name.endswith(STATISTICS) or name in OWN_TOTALS]
     if not update_complete:
         differing += [name for name in copies if name.startswith(GATHERED) and copies[name].dtype == np.float32]
     for name in differing:

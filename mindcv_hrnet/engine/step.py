@@ -4,8 +4,10 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from mindcv_hrnet.engine.accumulation import Accumulation
 from mindcv_hrnet.engine.blend import moving_statistics
+from mindcv_hrnet.engine.clipping import ClipByGlobalNorm
 from mindcv_hrnet.engine.ema import MovingAverage
 from mindcv_hrnet.engine.loss_scale import LossScale, OverflowCheck
+from mindcv_hrnet.engine.metrics import TrainingAccuracy
 from mindcv_hrnet.engine.reduction import Buckets, Reduction
 from mindcv_hrnet.engine.totals import RunningTotals
 from mindcv_hrnet.models.drop import DropBranch, Dropout
@@ -14,17 +16,19 @@ from mindcv_hrnet.runtime.distributed import Cluster
 
 
 class ScaledLoss(nn.Cell):
-    """(N, 3, H, W) images, (N, K) targets, scale -> scalar loss times scale."""
+    """(N, 3, H, W) images, (N, K) targets, scale -> scalar loss times scale, and (N, K) logits."""
 
     def __init__(self, network: nn.Cell, loss: nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
 
-    def construct(self, images: Tensor, targets: Tensor, scale: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(N, 3, H, W), (N, K), (), (N, D) -> ()."""
+    def construct(
+        self, images: Tensor, targets: Tensor, scale: Tensor, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W), (N, K), (), (N, D) -> (), (N, K)."""
         logits = self.network(images) if keep is None else self.network(images, keep)
-        return self.loss(logits, targets) * scale
+        return self.loss(logits, targets) * scale, logits
 
 
 class TrainStep(nn.Cell):
@@ -52,7 +56,7 @@ class TrainStep(nn.Cell):
         self.network = network
         self.preprocess = preprocess
         self.trainable = ParameterTuple(network.trainable_params())
-        self.value_and_grad = ops.value_and_grad(ScaledLoss(network, loss), None, self.trainable)
+        self.value_and_grad = ops.value_and_grad(ScaledLoss(network, loss), None, self.trainable, has_aux=True)
         self.drops = any(isinstance(cell, (DropBranch, Dropout)) for _, cell in network.cells_and_names())
         self.statistics = moving_statistics(network) if train.recompute else None
         self.scale = LossScale(loss_config)
@@ -60,10 +64,11 @@ class TrainStep(nn.Cell):
         steps = train.gradient_accumulation_steps
         self.accumulation = Accumulation(self.trainable, steps) if steps > 1 else None
         self.reduce = Reduction(cluster.size, divides=self.scale.changes_gradients and self.accumulation is None)
-        self.clip_norm = train.clip_value if train.clip_grad else None
+        self.clip = ClipByGlobalNorm(train.clip_value) if train.clip_grad else None
         self.buckets = Buckets(self.trainable) if cluster.size > 1 else None
         self.optimizer = optimizer
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
+        self.accuracy = TrainingAccuracy(loss_config.label_smoothing)
         self.totals = RunningTotals()
 
     def construct(
@@ -71,20 +76,23 @@ class TrainStep(nn.Cell):
     ) -> Tensor:
         """The loss of the batch, (), once the step is done."""
         inputs, targets = self.preprocess(images, labels, erase, mix)
-        loss, gradients = self.gradients(inputs, targets, keep if self.drops else None)
+        loss, logits, gradients = self.gradients(inputs, targets, keep if self.drops else None)
+        loss = ops.depend(loss, self.totals.answer(self.accuracy(logits, targets)))
         return ops.depend(loss, self.accumulate(loss, gradients))
 
-    def gradients(self, inputs: Tensor, targets: Tensor, keep: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Loss, and the gradients of the scaled loss."""
+    def gradients(
+        self, inputs: Tensor, targets: Tensor, keep: Tensor | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Loss, logits, and the gradients of the scaled loss."""
         if self.check is not None:
             inputs = self.check.begin(inputs)
         if self.statistics is None:
-            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
+            (scaled, logits), gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
         else:
             before = self.statistics.before()
-            scaled, gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
+            (scaled, logits), gradients = self.value_and_grad(inputs, targets, self.scale.value, keep)
             scaled = ops.depend(scaled, self.statistics(ops.depend(before, gradients)))
-        return scaled / self.scale.value, gradients
+        return scaled / self.scale.value, logits, gradients
 
     def accumulate(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """Add a step to the mean of several, where there is one; update when it is complete."""
@@ -118,8 +126,8 @@ class TrainStep(nn.Cell):
 
     def apply(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """Clip, optimize, average; returns how many updates the epoch has."""
-        if self.clip_norm is not None:
-            gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
+        if self.clip is not None:
+            gradients = self.clip(gradients)
         if self.buckets is not None:
             gradients = self.buckets.unpack(gradients)
         done = self.optimizer(gradients)

@@ -15,8 +15,8 @@ from mindcv_hrnet.data.outlines import check_files
 from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step, drop_rates_of
-from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
-from mindcv_hrnet.engine.epoch_end import EpochLoss
+from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard
+from mindcv_hrnet.engine.epoch_end import EpochMeasure
 from mindcv_hrnet.engine.evaluate import Evaluator
 from mindcv_hrnet.engine.graphs import KeepGraph, graph_cache
 from mindcv_hrnet.engine.history import command_to_go_on, compare_recipes, write_history
@@ -31,6 +31,7 @@ from mindcv_hrnet.engine.schedules import build_schedule, rate_of_steps
 from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.state import restore_state
 from mindcv_hrnet.engine.step import TrainStep
+from mindcv_hrnet.engine.step_log import DataWait, Gauges, StepLog
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.deadline import Deadline
@@ -81,7 +82,11 @@ def train(config: Config) -> Path:
         keep_graph = KeepGraph(graphs, stack.enter_context(ExitStack()))
         saving = Saving(step, shape, cluster, images, folder)
         stack.callback(saving.close)
-        step_log, guard, epoch_end = _callbacks(config, shape, schedule, step, evaluate, saving, cluster, resumed)
+        data_wait = DataWait((lambda: loader.waited_s) if sinks(config, cluster) else None)
+        step_log, guard, epoch_end = _callbacks(
+            config, shape, schedule, step, data_wait, evaluate, saving, cluster, resumed
+        )
+        stack.callback(step_log.close)
         command = command_to_go_on(sys.argv, cluster.launcher, cluster.size)
         interruptions = Interruptions(
             shape, step_log, guard, saving, cluster, config.train, requests=stop_requests, command=command
@@ -90,7 +95,7 @@ def train(config: Config) -> Path:
             evaluate.between = interruptions.between_batches
         if resumed and resumed.entry.validation_due:
             epoch_end.validate_late(resumed.entry)
-        callbacks = [keep_graph, step_log, guard, epoch_end, interruptions]
+        callbacks = [keep_graph, step_log, guard, epoch_end, interruptions, data_wait]
         fit(step, loader, callbacks, shape, sunk_piece(config, shape) if sinks(config, cluster) else None)
         stop_requests.orderly = False
         saving.close()
@@ -157,6 +162,7 @@ def _callbacks(
     shape: RunShape,
     schedule: np.ndarray,
     step: TrainStep,
+    data_wait: DataWait,
     evaluate: Evaluator | None,
     saving: Saving,
     cluster: Cluster,
@@ -166,18 +172,35 @@ def _callbacks(
     interval = config.system.log_interval or shape.steps_per_epoch
     rates = rate_of_steps(schedule, config.train.gradient_accumulation_steps)
     within = resumed is not None and not shape.ends_epoch(shape.first_step)
-    step_log = StepLog(shape, rates, interval, cluster, resumed.entry.seconds if resumed and within else 0.0)
+    step_log = StepLog(
+        shape,
+        rates,
+        interval,
+        cluster,
+        Gauges(step, cluster),
+        data_wait,
+        seconds_before=resumed.entry.seconds if resumed and within else 0.0,
+    )
     epoch_end = EpochEnd(
         shape,
         step_log,
-        EpochLoss(step, cluster),
+        EpochMeasure(step, cluster, shape.steps_per_epoch),
         Agreement(step, cluster).after_epoch,
         saving,
         evaluate=evaluate,
         val_interval=config.system.val_interval,
         save_interval=config.train.ckpt_save_interval,
+        advice=_advice(config.data.num_parallel_workers),
     )
     return step_log, LossGuard(step, shape, cluster, interval, config.train.nan_patience), epoch_end
+
+
+def _advice(workers: int) -> str:
+    """What makes a host faster that keeps its device waiting."""
+    cores = usable_cores()
+    if workers < cores:
+        return f"raise num_parallel_workers ({workers} of {cores} cores), or pack the data set (docs/data.md)"
+    return f"all {cores} cores decode; pack the data set or lower image sizes on the disk (docs/data.md)"
 
 
 def sinks(config: Config, cluster: Cluster) -> bool:
@@ -233,7 +256,9 @@ def _announce(
     used = config.data.num_samples
     training = f"{len(source)} training images{f' ({used} used per epoch)' if used else ''}"
     validated = f"{len(validation)} validation images" if validation else "no validation (val_while_train is False)"
-    logger.info("data: %s in %s, %s", training, config.data.data_dir, validated)
+    threads = min(config.data.num_parallel_workers, usable_cores())
+    decoded = f"{threads} decoding thread{'s' if threads > 1 else ''}"
+    logger.info("data: %s in %s, %s, %s", training, config.data.data_dir, validated, decoded)
     devices = f"{cluster.device} x {cluster.size} ({cluster.launcher})"
     mode = ("graph", "PyNative")[config.system.mode]
     batch = f"{shape.global_batch_size}{f' x {accumulated} accumulated' if accumulated > 1 else ''}"

@@ -40,6 +40,9 @@ class SystemConfig:
     val_while_train: bool = option(False, "validate during training")
     val_interval: int = option(1, "epochs between validations", low=1, high=MOST_EPOCHS)
     log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1, high=MOST)
+    log_format: str = option(
+        "text", "lines on stdout for people, or one JSON object a line for machines", choices=("text", "json")
+    )
     seed: int = option(42, "seed of weights, sample order and augmentation", low=0, below=2**31)
     jit_level: str | None = option(
         None,

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from mindcv_hrnet.errors import RunError
+from mindcv_hrnet.runtime.progress import say_above_bars
 
 PATIENCE_S = 3.0
 # A rank whose launcher is gone may wait for one that is gone, too
@@ -131,7 +132,7 @@ class StopRequests:
 
     def _tell(self, message: str) -> None:
         if self._speaks:
-            print(message, file=sys.stderr, flush=True)
+            say_above_bars(message, sys.stderr)
 
 
 stop_requests = StopRequests()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mindcv_hrnet.data.prefetch import usable_workers
 from mindcv_hrnet.recipe.keys import AugmentationConfig, DataConfig
 
 
@@ -60,9 +59,6 @@ def folder(tmp_path):
 def cores(monkeypatch):
     """As many cores as a test asks for."""
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(16), raising=False)
-    usable_workers.cache_clear()
-    yield
-    usable_workers.cache_clear()
 
 
 @pytest.fixture

@@ -2,14 +2,16 @@
 
 import logging
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from step_contexts import step_context
 
-from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard, StepLog
-from mindcv_hrnet.engine.epoch_end import EpochLoss, EpochRow, EpochTotals, MetricsFile
+from mindcv_hrnet.engine.callbacks import EpochEnd, LossGuard
+from mindcv_hrnet.engine.epoch_end import EpochMeasure, EpochTotals, MetricsFile
 from mindcv_hrnet.engine.evaluate import Evaluation
+from mindcv_hrnet.engine.rows import EpochRow
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.totals import Totals
 from mindcv_hrnet.errors import RunError
@@ -19,25 +21,19 @@ SHAPE = RunShape(epochs=4, steps_per_epoch=3, global_batch_size=8, first_step=3)
 ROW = EpochRow(epoch=2, step=6, learning_rate=0.5)
 
 
-def step_context(step, loss=0.25):
-    """What MindSpore hands to a callback after the `step`-th step of this process."""
-    arguments = SimpleNamespace(cur_step_num=step, net_outputs=SimpleNamespace(asnumpy=lambda: np.float32(loss)))
-    return SimpleNamespace(original_args=lambda: arguments)
-
-
 def loss_of_an_epoch_without_updates(dynamic, scale):
     step = SimpleNamespace(
-        totals=SimpleNamespace(take=lambda: Totals(0.0, 0, 3)),
-        scale=SimpleNamespace(dynamic=dynamic, value=SimpleNamespace(asnumpy=lambda: np.float32(scale))),
+        totals=SimpleNamespace(take=lambda: Totals(0.0, 0, 3, 1.5)),
+        scale=SimpleNamespace(dynamic=dynamic, value=SimpleNamespace(asnumpy=lambda: scale)),
     )
-    return EpochLoss(step, Cluster()).take(1)
+    return EpochMeasure(step, Cluster(), steps=3).take(1)
 
 
 def test_a_falling_loss_scale_may_take_an_epoch(caplog):
     with caplog.at_level(logging.WARNING, "mindcv_hrnet"):
         totals = loss_of_an_epoch_without_updates(dynamic=True, scale=2.0**21)
     assert caplog.messages == ["every update of epoch 1 overflowed; the loss scale falls, to 2.09715e+06"]
-    assert math.isnan(totals.loss) and totals.skipped == 3
+    assert math.isnan(totals.loss) and (totals.skipped, totals.top1) == (3, 50.0)
 
 
 @pytest.mark.parametrize(("dynamic", "scale"), [(True, 1.0), (False, 1024.0)])
@@ -86,10 +82,11 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
     return EpochEnd(
         SHAPE,
         SimpleNamespace(close_epoch=lambda: row, begin_epoch=note("begin")),
-        SimpleNamespace(take=note("measure", EpochTotals(loss, updates, 1))),
+        SimpleNamespace(take=note("measure", EpochTotals(loss, updates, 1, 62.5))),
         note("agree"),
         SimpleNamespace(end_epoch=note("save"), score=note("score"), row_of=lambda epoch, step: row),
         evaluate=note("validate", Evaluation(200, 50, 100, 1.5, 10.0)),
+        keep=note("keep"),
         **settings,
     )
 
@@ -97,11 +94,12 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
 def test_the_order_of_an_epochs_end():
     events = []
     epoch_end(events).on_train_step_end(step_context(3))
-    assert [event[0] for event in events] == ["measure", "agree", "save", "validate", "score", "begin"]
+    assert [event[0] for event in events] == ["measure", "agree", "save", "validate", "score", "keep", "begin"]
     saved, scored = events[2][1], events[4][1]
-    assert (saved.train_loss, saved.skipped_updates, saved.top1) == (0.5, 1, None)
+    assert (saved.train_loss, saved.train_top1, saved.skipped_updates, saved.top1) == (0.5, 62.5, 1, None)
     assert events[2][2] == {"saves": True, "validation_due": True}
     assert (scored.train_loss, scored.top1, scored.top5, scored.val_loss) == (0.5, 25.0, 50.0, 1.5)
+    assert events[5][1] == scored
 
 
 def test_within_an_epoch_nothing_ends():
@@ -119,14 +117,31 @@ def test_intervals_and_the_last_epoch(epoch, validates, saves):
     row = EpochRow(epoch=epoch, step=3 * epoch, learning_rate=0.5)
     epoch_end(events, row=row, val_interval=2, save_interval=3).on_train_step_end(step_context(3 * epoch - 3))
     names = [event[0] for event in events]
-    assert ("validate" in names, "begin" in names) == (validates, epoch < 4)
+    assert ("validate" in names, "begin" in names, names.count("keep")) == (validates, epoch < 4, 1)
     assert events[names.index("save")][2] == {"saves": saves, "validation_due": validates}
+
+
+@pytest.mark.parametrize(("share", "tells"), [(3.4, False), (12.0, True)])
+def test_the_line_of_an_epoch_says_what_the_device_has_waited_for(caplog, share, tells):
+    row = replace(ROW, images_per_second=81.6, seconds=50.0, data_wait=share)
+    with caplog.at_level(logging.INFO, "mindcv_hrnet"):
+        epoch_end([], row=row, advice="pack it").on_train_step_end(step_context(3))
+    line = f"waited {share / 2:.1f} s for data ({share:.0f} %)" + tells * ": the host is the bottleneck, pack it"
+    assert caplog.messages[0] == f"epoch 2/4  train loss 0.5000  train top-1 62.50 %  82 images/s  {line}"
+    told, validated = (record.event for record in caplog.records)
+    assert (told["kind"], told["train_top1"], told["data_wait"]) == ("epoch", 62.5, share)
+    assert (validated["kind"], validated["step"], validated["top1"], validated["images"]) == (
+        "validation",
+        6,
+        25.0,
+        200,
+    )
 
 
 def test_an_epoch_that_was_not_validated_any_more_is_validated_late():
     events = []
     epoch_end(events).validate_late(SimpleNamespace(epoch=2, step=6))
-    assert [event[0] for event in events] == ["validate", "score"] and events[1][1].top1 == 25.0
+    assert [event[0] for event in events] == ["validate", "score", "keep"] and events[1][1].top1 == 25.0
 
 
 def test_nothing_is_kept_of_an_epoch_whose_loss_is_not_finite():
@@ -143,33 +158,6 @@ def test_an_epoch_without_updates_is_kept():
     assert math.isnan(saved.train_loss)
 
 
-def test_the_log_counts_steps_of_the_whole_run(caplog):
-    log = StepLog(SHAPE, np.linspace(0.1, 1.2, SHAPE.steps), 2, Cluster())
-    log.on_train_begin(None)
-    with caplog.at_level(logging.INFO, "mindcv_hrnet"):
-        for step in (1, 2, 3):
-            log.on_train_step_end(step_context(step))
-    assert caplog.messages[0].startswith("first step, compilation included: ")
-    assert [line.split("  ")[:4] for line in caplog.messages[1:]] == [
-        ["epoch 2/4", "step 2/3", "loss 0.2500", "lr 0.5"],
-        ["epoch 2/4", "step 3/3", "loss 0.2500", "lr 0.6"],
-    ]
-    row = log.close_epoch()
-    assert (row.epoch, row.step, row.learning_rate) == (2, 6, pytest.approx(0.6))
-    assert row.images_per_second == pytest.approx(2 * 8 / row.seconds)
-
-
-def test_seconds_of_an_epoch_that_an_earlier_process_began():
-    log = StepLog(RunShape(4, 3, 8, first_step=4), np.linspace(0.1, 1.2, 12), 2, Cluster(), seconds_before=100.0)
-    log.on_train_begin(None)
-    for step in (1, 2):
-        log.on_train_step_end(step_context(step))
-    row = log.close_epoch()
-    assert 100 < row.seconds < 101 and row.images_per_second > 8
-    log.begin_epoch()
-    assert log.seconds < 1
-
-
 def test_metrics_of_a_resumed_run(tmp_path):
     path = tmp_path / "metrics.csv"
     for first_epoch, epochs in ((0, (1, 2, 3)), (2, (3,))):
@@ -184,7 +172,7 @@ def test_metrics_of_a_resumed_run(tmp_path):
         ["2", "6", "0.1", "1"],
         ["3", "9", "0.1", "3"],
     ]
-    assert lines[-1].endswith(",,,")
+    assert lines[-1].endswith(",,,,,")
 
 
 def test_a_row_that_is_read_back_is_the_same_text(tmp_path):

@@ -69,3 +69,38 @@ def test_half_precision_logits_are_counted_in_float32():
     labels, valid = ms.Tensor(np.zeros(3000), ms.int32), ms.Tensor(np.ones(3000), ms.float32)
     # float16 counts to 2048 only
     assert BatchCounts()(logits, labels, valid).asnumpy()[0] == 3000
+
+
+def accuracy(logits, targets, smoothing=0.0):
+    import mindspore as ms
+
+    from mindcv_hrnet.engine.metrics import TrainingAccuracy
+
+    return float(TrainingAccuracy(smoothing)(ms.Tensor(logits, ms.float32), ms.Tensor(targets, ms.float32)))
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_training_answers_are_compared_with_what_most_of_the_image_shows(classes, smoothing):
+    generator = np.random.default_rng(classes)
+    logits = generator.normal(size=(200, classes))
+    own, partner = generator.integers(0, classes, (2, 200))
+    share = generator.choice([0.1, 0.4, 0.6, 1.0], 200)[:, None]
+    one_hot = np.eye(classes) * (1 - smoothing) + smoothing / classes
+    targets = share * one_hot[own] + (1 - share) * one_hot[partner]
+    shown = np.where(share[:, 0] > 0.5, own, partner)
+    assert accuracy(logits, targets, smoothing) == pytest.approx(np.mean(logits.argmax(1) == shown))
+
+
+def test_halves_ties_and_numbers_that_are_none_are_wrong():
+    certain, half = [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]
+    rows = [
+        ([3.0, 2.0, 1.0], certain, True),
+        ([3.0, 3.0, 1.0], certain, False),
+        ([np.nan, 2.0, 1.0], certain, False),
+        ([3.0, np.nan, 1.0], certain, False),
+        ([-3.0, -2.0, -4.0], half, False),
+        ([3.0, 2.0, 1.0], half, False),
+    ]
+    for logits, targets, right in rows:
+        assert accuracy([logits], [targets]) == right

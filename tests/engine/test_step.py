@@ -54,8 +54,8 @@ def test_the_loss_scale_changes_neither_loss_nor_update(linear_step, linear_batc
         assert float(step(*inputs).asnumpy()) == pytest.approx(value, abs=1e-5)
     for name, weight in weights_of(step).items():
         np.testing.assert_allclose(weight, expected[name], atol=1e-5)
-    assert step.totals.take() == (pytest.approx(sum(losses), abs=3e-5), 3, 0)
-    assert step.totals.take() == (0.0, 0, 0)
+    assert step.totals.take()[:3] == (pytest.approx(sum(losses), abs=3e-5), 3, 0)
+    assert step.totals.take() == (0.0, 0, 0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_overflow_skips_the_update_and_counts_it(linear_step, linear_batch, loss
     value, gradients = reference(before, inputs)
     step(*inputs)
     np.testing.assert_allclose(weights_of(step)["weight"], before["weight"] - gradients["weight"], atol=1e-5)
-    assert step.totals.take() == (pytest.approx(value, abs=1e-5), 1, 2)
-    assert step.totals.take() == (0.0, 0, 0)
+    assert step.totals.take()[:3] == (pytest.approx(value, abs=1e-5), 1, 2)
+    assert step.totals.take() == (0.0, 0, 0, 0.0)
 
 
 def test_overflow_without_any_guard_reaches_the_weights(linear_step, linear_batch):
@@ -112,6 +112,17 @@ def test_clipping_is_by_the_global_norm_of_the_unscaled_gradients(linear_step, l
     step(*inputs)
     for name, weight in weights_of(step).items():
         np.testing.assert_allclose(weight, before[name] - gradients[name] * min(1, limit / norm), atol=1e-5)
+    assert step.clip.norm.asnumpy().item() == pytest.approx(norm, rel=1e-5)  # before clipping
+
+
+def test_right_answers_are_counted_before_the_update(linear_step, linear_batch):
+    step, shares = linear_step(rates=[0.5, 0.25]), []
+    for seed in (0, 1):
+        inputs, weights = linear_batch(seed), weights_of(step)
+        logits = inputs[0].asnumpy() @ weights["weight"] + weights["bias"]
+        shares.append(np.mean(logits.argmax(1) == inputs[1].asnumpy().argmax(1)))
+        step(*inputs)
+    assert step.totals.take().accuracy_sum == pytest.approx(sum(shares)) and sum(shares) > 0
 
 
 def halves(inputs):
@@ -138,7 +149,10 @@ def test_accumulated_halves_equal_the_whole_batch(linear_step, linear_batch, tra
         for name, weight in whole.weights().items():
             measured("accumulated steps", parts.weights()[name], weight)
             np.testing.assert_allclose(parts.weights()[name].asnumpy(), weight.asnumpy(), atol=1e-6)
-    assert parts.totals.take() == (pytest.approx(whole.totals.take().loss_sum, abs=1e-5), 3, 0)
+    of_parts, of_whole = parts.totals.take(), whole.totals.take()
+    assert of_parts[:3] == (pytest.approx(of_whole.loss_sum, abs=1e-5), 3, 0)
+    # two shares for one
+    assert of_parts.accuracy_sum / 2 == pytest.approx(of_whole.accuracy_sum)
 
 
 def test_an_overflow_spoils_its_own_update_only(linear_step, linear_batch):
@@ -155,7 +169,7 @@ def test_an_overflow_spoils_its_own_update_only(linear_step, linear_batch):
         parts(*half)
     for name, weight in weights_of(whole).items():
         np.testing.assert_allclose(weights_of(parts)[name], weight, atol=1e-6)
-    assert parts.totals.take()[1:] == (1, 1) and parts.ema.updates.asnumpy() == 1
+    assert parts.totals.take()[1:3] == (1, 1) and parts.ema.updates.asnumpy() == 1
 
 
 def test_the_moving_average_follows_once_per_update(linear_step, linear_batch, measured):

@@ -10,7 +10,8 @@ def test_counted_until_taken(pynative):
 
     totals = RunningTotals()
     counts = [int(totals.add(ms.Tensor(loss, ms.float32))) for loss in (1.5, 2.0)] + [int(totals.skip())]
-    assert counts == [1, 2, 1]
-    assert totals.take() == (pytest.approx(3.5), 2, 1)
-    assert totals.take() == (0.0, 0, 0)
-    assert sorted(totals.parameters_dict()) == ["loss_sum", "skipped_updates", "updates"]
+    answered = [float(totals.answer(ms.Tensor(share, ms.float32))) for share in (0.25, 0.5)]
+    assert counts == [1, 2, 1] and answered == [0.25, 0.75]
+    assert totals.take() == (pytest.approx(3.5), 2, 1, 0.75)
+    assert totals.take() == (0.0, 0, 0, 0.0)
+    assert sorted(totals.parameters_dict()) == ["accuracy_sum", "loss_sum", "skipped_updates", "updates"]

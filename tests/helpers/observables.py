@@ -22,6 +22,7 @@ import pytest
 from mindspore import nn, ops
 
 from mindcv_hrnet import models
+from mindcv_hrnet.cli import set_up_logging
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.deploy.runner import load_model
 from mindcv_hrnet.engine.build import build_preprocess, build_step, drop_rates_of
@@ -254,6 +255,19 @@ def connection(config):
     return cluster, bool(cell.compile_cache), how, lines
 
 
+def line_on_stdout(config):
+    """How a log line looks, without its time."""
+    logger = logging.getLogger("mindcv_hrnet")
+    before, printed = (logger.handlers[:], logger.level, logger.propagate), io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            set_up_logging(config.system.log_format)
+        logger.info("here")
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+    return re.sub(r"\d{4}-[^\"]+", "", printed.getvalue())
+
+
 def kept_graphs(config):
     """Where a training job keeps its compiled graphs, were it the first job of its process."""
     with pytest.MonkeyPatch.context() as patch:
@@ -269,7 +283,7 @@ def run(config):
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         with open(place / "metrics.csv", newline="") as file:
             rows = [
-                {key: row[key] for key in row if key not in ("seconds", "images_per_second")}
+                {key: row[key] for key in row if key not in ("seconds", "images_per_second", "data_wait")}
                 for row in csv.DictReader(file)
             ]
         newest = max(place.glob("*-state-*"))

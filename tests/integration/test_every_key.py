@@ -52,6 +52,7 @@ CASES = {
     "val_while_train": Case(see.run, True),
     "val_interval": Case(see.run, 2, {"val_while_train": True}),
     "log_interval": Case(see.run, 1),
+    "log_format": Case(see.line_on_stdout, "json"),
     "seed": Case(see.training_batches, 7),
     "jit_level": Case(see.connection, "O1"),
     "compile_cache": Case(see.kept_graphs, False, {"mode": 0}),
@@ -194,7 +195,6 @@ def write_images(folder, seed, count):
 @pytest.fixture(scope="module")
 def observe(tmp_path_factory):
     """A function (observable, settings) -> its value, or the error; what was seen before is remembered."""
-    from mindcv_hrnet.data import prefetch
     from mindcv_hrnet.data.sources import dataset_download
 
     place = tmp_path_factory.mktemp("walk")
@@ -223,7 +223,6 @@ def observe(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # two threads must be different from one also where there is one core
         patch.setattr("os.sched_getaffinity", lambda process: set(range(4)), raising=False)
-        prefetch.usable_workers.cache_clear()
         patch.setattr(
             dataset_download, "obtain", lambda url, target, _: shutil.copy(place / "authors" / target.name, target)
         )
@@ -233,7 +232,6 @@ def observe(tmp_path_factory):
         with see.sketched():
             see.train(read({**BASE, "ckpt_save_dir": "{place}/started"}))
         yield SimpleNamespace(look=look, seen={})
-        prefetch.usable_workers.cache_clear()
 
 
 @pytest.mark.slow

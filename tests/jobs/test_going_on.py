@@ -93,7 +93,8 @@ def result(folder):
     manifest = Manifest.read(folder)
     with open(folder / "metrics.csv", newline="") as file:
         rows = [
-            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in csv.DictReader(file)
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_wait")}
+            for row in csv.DictReader(file)
         ]
     arrays = {}
     for entry in (manifest.states[-1], *manifest.checkpoints, manifest.best):

@@ -19,6 +19,7 @@ OPTIONS = {item.name: item for section in SECTIONS.values() for item in fields(s
 KINDS = {name: kind for section in SECTIONS.values() for name, kind in annotations(section).items()}
 
 EXTRA_KEYS = {
+    "log_format",
     "predictions",
     "per_class",
     "class_map",
