@@ -172,6 +172,13 @@ class TrainLoader(_Loader[TrainBatch]):
             keep=np.ones((n, max(1, len(self.drop_rates))), np.uint8),
         )
 
+    def head(self, count: int) -> TrainBatch:
+        """The first rows of the run's first batch, unmixed, made here and now; of several views the first."""
+        batch, entries = self.example(), self.entries(0, 0)
+        rows = range(min(count, len(entries)))
+        self._fill(0, entries, batch, rows)
+        return TrainBatch(*(array[: len(rows)] for array in batch))
+
     def _start(self, position: int) -> Started[TrainBatch]:
         epoch, step = divmod(position, self.steps_per_epoch)
         entries = self.entries(epoch, step)

@@ -58,7 +58,8 @@ class LossGuard(Callback):
 class EpochEnd(Callback):
     """What follows the last step of an epoch, in this order: measure, agree, save, validate, write the score.
 
-    `advice`: what helps where the device has waited long for data. `keep` is given the whole row at last.
+    `advice`: what helps where the device has waited long for data. `keep` is given each epoch's whole row, before the
+    disk is: what is lost with the disk's is told again.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class EpochEnd(Callback):
         self._tell(row)
         self.agree(row.epoch)
         validates = self.evaluate is not None and self._is_due(row.epoch, self.val_interval)
+        if not validates:
+            self.keep(row)
         self.saving.end_epoch(row, saves=self._is_due(row.epoch, self.save_interval), validation_due=validates)
         if validates:
             self.validate(row)
-        else:
-            self.keep(row)
         if row.step < self.shape.steps:
             self.step_log.begin_epoch()
 
@@ -111,8 +112,8 @@ class EpochEnd(Callback):
         told = event("validation", epoch=row.epoch, step=row.step, **result.numbers)
         logger.info("epoch %d/%d  %s", row.epoch, self.shape.epochs, result, extra=told)
         row = replace(row, top1=result.top1, top5=result.top5, val_loss=result.loss)
-        self.saving.score(row)
         self.keep(row)
+        self.saving.score(row)
 
     def _tell(self, row: EpochRow) -> None:
         """The line of an epoch, with what the device has waited for."""

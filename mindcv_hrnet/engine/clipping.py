@@ -1,6 +1,6 @@
-"""Gradients clipped by their global norm, which is noted on the way."""
+"""Gradients clipped by their global norm, and that norm."""
 
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 _square_sum = ops.MultitypeFuncGraph("square_sum")
@@ -18,21 +18,18 @@ def _clipped_one(limit: Tensor, norm: Tensor, gradient: Tensor) -> Tensor:
 
 
 class ClipByGlobalNorm(nn.Cell):
-    """Gradients -> the same, scaled down to a norm of `limit` over all of them where theirs is above it.
+    """Gradients -> the same, scaled down to a norm of `limit` over all of them where theirs is above it; their norm.
 
-    The arithmetic of `ops.clip_by_global_norm`, which is deprecated and keeps the norm to itself. `norm`: that of the
-    last update, before it was clipped; it is told, nothing depends on it.
+    The arithmetic of `ops.clip_by_global_norm`, which is deprecated and keeps the norm to itself.
     """
 
     def __init__(self, limit: float) -> None:
         super().__init__(auto_prefix=False)
         self.limit = Tensor([limit], mstype.float32)
-        self.norm = Parameter(Tensor([0], mstype.float32), "gradient_norm", requires_grad=False)
         self.map_, self.partial = ops.HyperMap(), ops.Partial()
 
-    def construct(self, gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The clipped gradients, once the norm is noted."""
+    def construct(self, gradients: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The clipped gradients, (1,) float32."""
         norm = ops.sqrt(ops.addn(self.map_(_square_sum, gradients)))
-        norm = ops.depend(norm, ops.assign(self.norm, norm))
         divisor = ops.select(norm >= self.limit, norm, self.limit)
-        return self.map_(self.partial(_clipped, self.limit, divisor), gradients)
+        return self.map_(self.partial(_clipped, self.limit, divisor), gradients), norm

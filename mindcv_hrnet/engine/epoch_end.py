@@ -3,13 +3,13 @@
 import csv
 import logging
 import math
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from mindcv_hrnet.engine.rows import EpochRow
+from mindcv_hrnet.engine.rows import EpochRow, cells
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
@@ -67,16 +67,15 @@ class MetricsFile:
 
     def put(self, row: EpochRow) -> None:
         """Add a row, or replace that of its epoch."""
-        cells = asdict(row)
-        self.rows[row.epoch] = {name: "" if value is None else _cell(value) for name, value in cells.items()}
+        self.rows[row.epoch] = cells(row)
 
     def row(self, epoch: int) -> EpochRow | None:
         """The row of an epoch, as far as the file's digits go; None where it has none."""
         if epoch not in self.rows:
             return None
         kinds = get_type_hints(EpochRow)
-        cells = {name: cell for name, cell in self.rows[epoch].items() if cell}
-        values: dict[str, Any] = {name: (int if kinds[name] is int else float)(cell) for name, cell in cells.items()}
+        known = {name: cell for name, cell in self.rows[epoch].items() if cell}
+        values: dict[str, Any] = {name: (int if kinds[name] is int else float)(cell) for name, cell in known.items()}
         return EpochRow(**values)
 
     def text(self) -> str:
@@ -84,7 +83,3 @@ class MetricsFile:
         names = [field.name for field in fields(EpochRow)]
         lines = (",".join(row[name] for name in names) for _, row in sorted(self.rows.items()))
         return "\n".join([",".join(names), *lines]) + "\n"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.8g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from mindcv_hrnet.runtime.distributed import Cluster
 DATA_SECTIONS = ("data", "scheduler")
 SHAPES_OF_DATA = ("batch_size",)
 DATA_KEYS = (
-    *("distribute", "device_target", "val_while_train", "val_interval", "log_interval", "log_format"),
+    *("distribute", "device_target", "val_while_train", "val_interval", "log_interval", "log_format", "tensorboard"),
     "compile_cache",
     *("pretrained", "pretrained_url", "ckpt_path"),
     *("epoch_size", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "resume_opt"),

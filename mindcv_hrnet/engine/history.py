@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 # are checked by themselves
 FREE = frozenset(
     (
-        *("mode", "distribute", "device_target", "compile_cache", "log_interval", "log_format"),
+        *("mode", "distribute", "device_target", "compile_cache", "log_interval", "log_format", "tensorboard"),
         "num_parallel_workers",
         *("data_dir", "dataset_download", "batch_size", "epoch_size", "val_while_train", "val_interval"),
         *("ckpt_path", "resume_opt", "resume_override", "nan_patience", "class_names_override", "dataset_sink_mode"),

@@ -1,7 +1,7 @@
 """The numbers of a step and of an epoch. Shares and scores are per cent, None where there is nothing to say."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,12 @@ class EpochRow:
     val_loss: float | None = None
     train_top1: float | None = None
     data_wait: float | None = None
+
+
+def cells(row: StepRow | EpochRow) -> dict[str, str]:
+    """The cells of a row in its file, by column."""
+    return {name: "" if value is None else _cell(value) for name, value in asdict(row).items()}
+
+
+def _cell(value: float) -> str:
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,8 @@
     history.jsonl          one line per start: when, command, versions, where it went on, what was changed
     run.log                what the run said, with times
     metrics.csv            one row per epoch
+    steps.csv              one row every `log_interval` steps
+    events/                the same for TensorBoard
     NAME-EPOCH.ckpt        network weights and class names; with `ema` their moving average, which was validated too
     NAME-best.ckpt         weights of the best validated epoch
     NAME-state-EPOCH.ckpt  weights, averages, optimizer, loss scale, to resume from; the newest two are kept
@@ -35,6 +37,8 @@ from mindcv_hrnet.weights.manifest import MANIFEST, STATES_KEPT, Checkpoint, Man
 
 RECIPE = "config.yaml"
 METRICS = "metrics.csv"
+STEPS = "steps.csv"
+EVENTS = "events"
 HISTORY = "history.jsonl"
 LOG = "run.log"
 LOCK = ".lock"
@@ -225,7 +229,10 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> None:
     """
     unfinished = _read_unfinished(folder, manifest.model)
     stems = "|".join(
-        map(re.escape, (Path(METRICS).stem, Path(MANIFEST).stem, Path(RECIPE).stem, Path(UNFINISHED).stem))
+        map(
+            re.escape,
+            (Path(METRICS).stem, Path(STEPS).stem, Path(MANIFEST).stem, Path(RECIPE).stem, Path(UNFINISHED).stem),
+        )
     )
     temporary = re.compile(rf"\.(?:{stems}|{re.escape(manifest.model)}-(?:state-)?(?:\d+|\d+-\d+|best))\.(\d+)\.\w+")
     for path in folder.iterdir():

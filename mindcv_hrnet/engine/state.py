@@ -16,8 +16,8 @@ from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.runtime.distributed import Cluster, gather_over_ranks
 from mindcv_hrnet.weights import read_entries
 
-# The table of learning rates belongs to the recipe; of the norm that clipping notes nothing depends
-NOT_STATE = ("learning_rate", "gradient_norm")
+# The table of learning rates belongs to the recipe, not to the state
+NOT_STATE = ("learning_rate",)
 # What each rank has for itself within an epoch, beside the statistics
 OWN_TOTALS = ("loss_sum", "accuracy_sum")
 GATHERED = "gathered"

@@ -127,7 +127,8 @@ class TrainStep(nn.Cell):
     def apply(self, loss: Tensor, gradients: tuple[Tensor, ...]) -> Tensor:
         """Clip, optimize, average; returns how many updates the epoch has."""
         if self.clip is not None:
-            gradients = self.clip(gradients)
+            gradients, norm = self.clip(gradients)
+            loss = ops.depend(loss, self.totals.measure(norm))
         if self.buckets is not None:
             gradients = self.buckets.unpack(gradients)
         done = self.optimizer(gradients)

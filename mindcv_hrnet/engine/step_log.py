@@ -71,7 +71,7 @@ class Gauges:
     @property
     def gradient_norm(self) -> float | None:
         """Before clipping, of the last update; None where nothing is clipped."""
-        return None if self.step.clip is None else self.step.clip.norm.asnumpy().item()
+        return None if self.step.clip is None else self.step.totals.gradient_norm.asnumpy().item()
 
     @property
     def memory_gib(self) -> float | None:

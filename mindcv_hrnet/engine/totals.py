@@ -19,7 +19,7 @@ class Totals(NamedTuple):
 
 
 class RunningTotals(nn.Cell):
-    """Loss, updates, skipped updates and right answers since the last `take`."""
+    """Loss, updates, skipped updates and answers since the last `take`; the gradient's norm in the last update."""
 
     def __init__(self) -> None:
         super().__init__(auto_prefix=False)
@@ -27,6 +27,7 @@ class RunningTotals(nn.Cell):
         self.updates = Parameter(Tensor(0, mstype.int32), "updates", requires_grad=False)
         self.skipped = Parameter(Tensor(0, mstype.int32), "skipped_updates", requires_grad=False)
         self.accuracy_sum = Parameter(Tensor(0, mstype.float32), "accuracy_sum", requires_grad=False)
+        self.gradient_norm = Parameter(Tensor([0], mstype.float32), "gradient_norm", requires_grad=False)
         self.one = Tensor(1, mstype.int32)
 
     def add(self, loss: Tensor) -> Tensor:
@@ -40,6 +41,10 @@ class RunningTotals(nn.Cell):
     def answer(self, accuracy: Tensor) -> Tensor:
         """Add the () float32 share of right answers of a step; returns the sum."""
         return ops.assign_add(self.accuracy_sum, accuracy)
+
+    def measure(self, norm: Tensor) -> Tensor:
+        """Note (1,) the norm of an update's gradients."""
+        return ops.assign(self.gradient_norm, norm)
 
     def take(self) -> Totals:
         """What has added up, and back to zero."""

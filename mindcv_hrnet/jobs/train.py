@@ -32,6 +32,8 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.state import restore_state
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.engine.step_log import DataWait, Gauges, StepLog
+from mindcv_hrnet.engine.trackers.choose import open_trackers
+from mindcv_hrnet.engine.trackers.tracker import Trackers
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.deadline import Deadline
@@ -82,9 +84,11 @@ def train(config: Config) -> Path:
         keep_graph = KeepGraph(graphs, stack.enter_context(ExitStack()))
         saving = Saving(step, shape, cluster, images, folder)
         stack.callback(saving.close)
+        trackers = open_trackers(whole, folder.folder, shape.first_step, loader) if folder else Trackers()
+        stack.callback(trackers.close)
         data_wait = DataWait((lambda: loader.waited_s) if sinks(config, cluster) else None)
         step_log, guard, epoch_end = _callbacks(
-            config, shape, schedule, step, data_wait, evaluate, saving, cluster, resumed
+            config, shape, schedule, step, data_wait, evaluate, saving, trackers, cluster, resumed
         )
         stack.callback(step_log.close)
         command = command_to_go_on(sys.argv, cluster.launcher, cluster.size)
@@ -165,6 +169,7 @@ def _callbacks(
     data_wait: DataWait,
     evaluate: Evaluator | None,
     saving: Saving,
+    trackers: Trackers,
     cluster: Cluster,
     resumed: Resumed | None,
 ) -> tuple[StepLog, LossGuard, EpochEnd]:
@@ -180,6 +185,7 @@ def _callbacks(
         Gauges(step, cluster),
         data_wait,
         seconds_before=resumed.entry.seconds if resumed and within else 0.0,
+        keep=trackers.step,
     )
     epoch_end = EpochEnd(
         shape,
@@ -191,6 +197,7 @@ def _callbacks(
         val_interval=config.system.val_interval,
         save_interval=config.train.ckpt_save_interval,
         advice=_advice(config.data.num_parallel_workers),
+        keep=trackers.epoch,
     )
     return step_log, LossGuard(step, shape, cluster, interval, config.train.nan_patience), epoch_end
 

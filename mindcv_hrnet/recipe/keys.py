@@ -162,6 +162,7 @@ class TrainConfig:
         "latest_k", "which checkpoints stay: the newest, or the best by top-1", choices=("latest_k", "top_k")
     )
     keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1, high=MOST_EPOCHS)
+    tensorboard: bool = option(True, "write TensorBoard's event files, to events/ in the run folder")
     resume_opt: bool = option(
         False, "continue the run in ckpt_save_dir, or else the one that wrote ckpt_path, optimizer and all"
     )

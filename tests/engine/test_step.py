@@ -112,7 +112,7 @@ def test_clipping_is_by_the_global_norm_of_the_unscaled_gradients(linear_step, l
     step(*inputs)
     for name, weight in weights_of(step).items():
         np.testing.assert_allclose(weight, before[name] - gradients[name] * min(1, limit / norm), atol=1e-5)
-    assert step.clip.norm.asnumpy().item() == pytest.approx(norm, rel=1e-5)  # before clipping
+    assert step.totals.gradient_norm.asnumpy().item() == pytest.approx(norm, rel=1e-5)  # before clipping
 
 
 def test_right_answers_are_counted_before_the_update(linear_step, linear_batch):

@@ -14,4 +14,10 @@ def test_counted_until_taken(pynative):
     assert counts == [1, 2, 1] and answered == [0.25, 0.75]
     assert totals.take() == (pytest.approx(3.5), 2, 1, 0.75)
     assert totals.take() == (0.0, 0, 0, 0.0)
-    assert sorted(totals.parameters_dict()) == ["accuracy_sum", "loss_sum", "skipped_updates", "updates"]
+    assert sorted(totals.parameters_dict()) == [
+        "accuracy_sum",
+        "gradient_norm",
+        "loss_sum",
+        "skipped_updates",
+        "updates",
+    ]

@@ -281,6 +281,7 @@ def run(config):
     with elsewhere() as folder, sketched(), log_lines() as lines:
         place = train(config)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        files = [re.sub(r"tfevents\..*", "tfevents", file) for file in files]
         with open(place / "metrics.csv", newline="") as file:
             rows = [
                 {key: row[key] for key in row if key not in ("seconds", "images_per_second", "data_wait")}

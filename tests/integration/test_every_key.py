@@ -117,6 +117,7 @@ CASES = {
         see.run, "top_k", {"val_while_train": True, "val_interval": 3, "epoch_size": 4, "keep_checkpoint_max": 3}
     ),
     "keep_checkpoint_max": Case(see.run, 1),
+    "tensorboard": Case(see.run, False),
     "resume_opt": Case(see.run, True, {"ckpt_path": STARTED, "epoch_size": 3}),
     "resume_override": Case(see.run, True, {"ckpt_path": STARTED, "resume_opt": True, "epoch_size": 3, "lr": 0.04}),
     "nan_patience": Case(see.run, 3, {**HEAD_ONLY, "amp_level": "O1", "lr": 1e10}),

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import observables as see
 import pytest
+from event_files import shown
 from PIL import Image
 
 from mindcv_hrnet.engine.interruptions import Interruptions
@@ -31,7 +32,11 @@ SETTINGS = (
     *("--model", "hrnet_w18_small", "--val_while_train", "True", "--gradient_accumulation_steps", "3"),
     *("--ema", "True", "--ema_decay", "0.5", "--mixup", "0.2", "--drop_rate", "0.3", "--drop_path_rate", "0.3"),
     *("--amp_level", "O1", "--loss_scale_type", "dynamic", "--loss_scale", "1024", "--ckpt_save_steps", "2"),
+    *("--log_interval", "1", "--clip_grad", "True"),
 )
+
+
+TIMES = ("seconds", "images_per_second", "data_wait")
 
 
 class Killed(BaseException):
@@ -91,16 +96,20 @@ def after(monkeypatch):
 def result(folder):
     """What must not depend on how often a run was broken off."""
     manifest = Manifest.read(folder)
-    with open(folder / "metrics.csv", newline="") as file:
-        rows = [
-            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second", "data_wait")}
-            for row in csv.DictReader(file)
-        ]
+    rows = []
+    for name in ("metrics.csv", "steps.csv"):
+        with open(folder / name, newline="") as file:
+            rows += [{key: row[key] for key in row if key not in TIMES} for row in csv.DictReader(file)]
+    curves = {
+        tag: points
+        for tag, points in shown(folder / "events").items()
+        if tag.startswith(("train/", "val/", "epoch/train", "first_images"))
+    }
     arrays = {}
     for entry in (manifest.states[-1], *manifest.checkpoints, manifest.best):
         arrays[entry.file] = {name: array.tobytes() for name, array in read_entries(str(folder / entry.file)).items()}
     scores = [(entry.file, entry.epoch, entry.step, entry.top1) for entry in (*manifest.checkpoints, manifest.best)]
-    return rows, scores, arrays
+    return rows, scores, arrays, curves
 
 
 def kill():

@@ -20,6 +20,7 @@ KINDS = {name: kind for section in SECTIONS.values() for name, kind in annotatio
 
 EXTRA_KEYS = {
     "log_format",
+    "tensorboard",
     "predictions",
     "per_class",
     "class_map",
