@@ -16,7 +16,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -175,19 +175,23 @@ def guarded(work: Callable[[], None], *, listens: bool = False) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     set_up_logging()
     _, rank, size = launcher_of(os.environ)
-    if size > 1:
-        end_with_parent()
+
+    def begin() -> None:
+        if size > 1:
+            end_with_parent()
+        work()
+
     if threading.current_thread() is not threading.main_thread():
-        return _run(work)
+        return _run(begin)
     if not listens:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return _run(work)
+            return _run(begin)
         finally:
             signal.signal(signal.SIGTERM, before)
     stop_requests.listen(speaks=rank <= 0, parent=os.getppid() if size > 1 else 0)
     try:
-        return _run(work)
+        return _run(begin)
     finally:
         stop_requests.close()
 
@@ -209,7 +213,8 @@ def _run(work: Callable[[], None]) -> int:
 
 
 def _leave(exit_code: int, message: str = "", *, echo_possible: bool = False) -> int:
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
     if stop_requests.leaving:  # whatever came of it
         exit_code, message = 128 + stop_requests.signum, ""
     leave_job(exit_code, message, echo_possible=echo_possible)

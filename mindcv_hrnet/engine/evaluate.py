@@ -91,10 +91,9 @@ class Evaluator:
         graphs: CompileCache,
         *,
         present_classes: bool = False,
-        between: Callable[[], None] = lambda: None,
     ):
         self.network, self.loader, self.cluster, self.graphs = network, loader, cluster, graphs
-        self.between = between  # two batches
+        self.between: tuple[Callable[[], None], ...] = ()  # called after each batch
         among = np.unique(loader.source.labels) if present_classes else None
         normalize = Normalize(augmentation.mean, augmentation.std)
         self.step = EvalStep(network, normalize, among, len(loader.source.class_names))
@@ -117,7 +116,8 @@ class Evaluator:
                     collector.add(self.loader.samples(step)[valid], logits.asnumpy()[valid])
                 speed.count(int(valid.sum()))
                 bar.update()
-                self.between()
+                for call in self.between:
+                    call()
         self.network.set_train(was_training)
         total[4] = speed.per_second
         correct1, correct5, loss, count, images_per_second = sum_over_ranks(total, self.cluster).tolist()

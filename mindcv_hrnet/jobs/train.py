@@ -34,10 +34,12 @@ from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.engine.step_log import DataWait, Gauges, StepLog
 from mindcv_hrnet.engine.trackers.choose import open_trackers
 from mindcv_hrnet.engine.trackers.tracker import Trackers
+from mindcv_hrnet.engine.whereabouts import Whereabouts
 from mindcv_hrnet.recipe.config import Config, run_folder
 from mindcv_hrnet.runtime.cores import usable_cores
 from mindcv_hrnet.runtime.deadline import Deadline
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.runtime.heartbeat import Heartbeat
 from mindcv_hrnet.runtime.run_log import RunLog
 from mindcv_hrnet.runtime.signals import stop_requests
 
@@ -50,6 +52,7 @@ def train(config: Config) -> Path:
     cluster = start(config.system)
     with ExitStack() as stack:
         log = stack.enter_context(RunLog(cluster.rank))
+        heartbeat = stack.enter_context(Heartbeat(cluster, config.system.rank_timeout, log.record))
         resumed = find_run(config) if config.train.resume_opt else None
         if resumed:
             config = config.override(ckpt_path=str(resumed.folder))
@@ -92,14 +95,16 @@ def train(config: Config) -> Path:
         )
         stack.callback(step_log.close)
         command = command_to_go_on(sys.argv, cluster.launcher, cluster.size)
+        heartbeat.advice = f"go on with: {command}"
+        whereabouts = Whereabouts(shape, heartbeat, cluster)
         interruptions = Interruptions(
             shape, step_log, guard, saving, cluster, config.train, requests=stop_requests, command=command
         )
         if evaluate:
-            evaluate.between = interruptions.between_batches
+            evaluate.between += (whereabouts.between_batches, interruptions.between_batches)
         if resumed and resumed.entry.validation_due:
             epoch_end.validate_late(resumed.entry)
-        callbacks = [keep_graph, step_log, guard, epoch_end, interruptions, data_wait]
+        callbacks = [whereabouts, keep_graph, step_log, guard, epoch_end, interruptions, data_wait]
         fit(step, loader, callbacks, shape, sunk_piece(config, shape) if sinks(config, cluster) else None)
         stop_requests.orderly = False
         saving.close()

@@ -18,6 +18,7 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.runtime.heartbeat import Heartbeat
 from mindcv_hrnet.weights import count_classes
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def measure(config: Config, cluster: Cluster, *, collects: bool) -> Measured:
     ):
         present = config.validation.present_classes
         evaluator = Evaluator(network, loader, config.augmentation, cluster, graphs, present_classes=present)
+        evaluator.between = (heartbeat.next_batch,)
         collector = Collector(source.labels, num_classes) if collects else None
         result = evaluator(collector)
     return Measured(result, collector.gather(cluster) if collector else None, source)

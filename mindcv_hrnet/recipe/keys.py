@@ -50,6 +50,9 @@ class SystemConfig:
         choices=("O0", "O1", "O2"),
     )
     compile_cache: bool = option(True, "keep compiled graphs for the next start of the same recipe (graph mode)")
+    rank_timeout: float = option(
+        120.0, "seconds without a sign of life from a rank after which the others end; 0: never", low=0, high=86400
+    )
 
 
 @dataclass(frozen=True)

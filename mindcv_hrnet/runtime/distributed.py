@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ HCCL_EXEC_S = PATIENCE_S // 68 * 68
 GATHERED_AT_ONCE = 1 << 24
 # How long a rank waits with an error that another rank may explain better
 SECOND_ERROR_DELAY_S = 4.0
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -141,17 +143,31 @@ def _join_over_mpi(rank: int, size: int) -> None:
 _keep_alive: list[Any] = []
 
 
-def _own_address() -> str:
-    """An IPv4 address of this machine that the other ranks can reach; loopback when all ranks are on it."""
-    if os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == os.environ.get("OMPI_COMM_WORLD_SIZE"):
-        return "127.0.0.1"
+def all_on_this_host() -> bool:
+    """Whether mpirun has started all ranks here; other launchers do not say."""
+    local = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+    return local is not None and local == os.environ.get("OMPI_COMM_WORLD_SIZE")
+
+
+def own_addresses() -> list[str]:
+    """IPv4 addresses of this machine that other hosts may reach."""
     import psutil  # MindSpore depends on it
 
     up = {name for name, state in psutil.net_if_stats().items() if state.isup}
-    for name, addresses in psutil.net_if_addrs().items():
-        for address in addresses:
-            if name in up and address.family == socket.AF_INET and not address.address.startswith("127."):
-                return address.address
+    return [
+        address.address
+        for name, addresses in psutil.net_if_addrs().items()
+        for address in addresses
+        if name in up and address.family == socket.AF_INET and not address.address.startswith("127.")
+    ]
+
+
+def _own_address() -> str:
+    """An IPv4 address of this machine that the other ranks can reach; loopback when all ranks are on it."""
+    if all_on_this_host():
+        return LOOPBACK
+    if addresses := own_addresses():
+        return addresses[0]
     raise RunError("no network address that the other hosts could reach; check this host's network")
 
 
@@ -183,10 +199,10 @@ def gather_over_ranks(values: np.ndarray, cluster: Cluster) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False) -> None:
+def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False, speaker: int = 0) -> None:
     """Show the cause of a failure once, and leave so that no rank is left waiting. A standalone process only prints.
 
-    Ranks that fail alike would all report: the first rank speaks at once, the others a little later, by when the
+    Ranks that fail alike would all report: the `speaker` speaks at once, the others a little later, by when the
     launcher has ended them. `echo_possible` marks an error that a peer's failure may have caused (a broken collective):
     there every rank waits, so that the one that failed first is heard.
     """
@@ -197,10 +213,12 @@ def leave_job(exit_code: int, message: str = "", *, echo_possible: bool = False)
         return
     # msrun's scheduler runs the same program; what it has to say is an echo of a worker's failure
     if message and os.environ.get("MS_ROLE") != "MS_SCHED":
-        if rank > 0 or echo_possible:
+        if rank != speaker or echo_possible:
             time.sleep(SECOND_ERROR_DELAY_S)
-        print(f"[rank {rank}] {message}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+        with suppress(BrokenPipeError):  # the launcher has ended
+            print(f"[rank {rank}] {message}", file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
     if exit_code:
         os._exit(exit_code)  # ordinary exit would wait for ranks that will never come
     if launcher == "mpirun" and "mpi4py.MPI" in sys.modules:

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import IO, Any, NamedTuple
 
@@ -68,8 +69,8 @@ class LinesAboveBars(logging.StreamHandler):
 
 
 def say_above_bars(message: str, stream: IO[str]) -> None:
-    """One line that is no log line."""
-    with tqdm.external_write_mode(file=stream):
+    """One line that is no log line, if anybody reads: of a launcher that has ended, the stream is a broken pipe."""
+    with suppress(OSError), tqdm.external_write_mode(file=stream):
         print(message, file=stream, flush=True)
 
 

@@ -8,6 +8,8 @@ from types import TracebackType
 
 from mindcv_hrnet.errors import UserError
 
+Traceback = tuple[type[BaseException], BaseException, TracebackType | None]
+
 
 class _File(WatchedFileHandler):
     """Appends to a file that may be removed meanwhile. A disk that refuses a line costs that line."""
@@ -68,9 +70,13 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            text = f"error: {error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            shown = None if isinstance(error, UserError) else (type(error), error, traceback)
-            record = logging.LogRecord(self._logger.name, logging.ERROR, __file__, 0, text, (), shown)
-            self._handler.handle(record)
+            if isinstance(error, UserError):
+                self.record(f"error: {error}")
+            else:
+                self.record(f"{type(error).__name__}: {error}", (type(error), error, traceback))
         self._logger.removeHandler(self._handler)
         self._handler.close()
+
+    def record(self, error: str, traceback: Traceback | None = None) -> None:
+        """Write down what ends the job; on the terminal it is told by another way."""
+        self._handler.handle(logging.LogRecord(self._logger.name, logging.ERROR, __file__, 0, error, (), traceback))

@@ -15,7 +15,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.errors import RunError
@@ -26,6 +28,8 @@ PATIENCE_S = 3.0
 ORPHAN_PATIENCE_S = 40.0
 STOPS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
+# Names of the processes that start ranks; msrun is a program of Python
+_LAUNCHERS = ("mpi", "orte", "prte", "msrun", "python")
 
 
 class Stopped(KeyboardInterrupt):
@@ -146,7 +150,8 @@ def _mute() -> None:
     """Nothing more is shown of this process."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError):
+            stream.flush()
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
 
@@ -154,10 +159,20 @@ def _mute() -> None:
 def end_with_parent() -> None:
     """Have the system send SIGTERM when the process that started this one ends, by whatever: ranks have no life alone.
 
-    Raises RunError where it has ended already.
+    Raises RunError where it has ended already, even before this process came to ask.
     """
     parent = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    if os.getppid() != parent or _takes_orphans(parent):
         raise RunError("the launcher has ended")
+
+
+def _takes_orphans(pid: int) -> bool:
+    """Whether this is the process to which the system gives children whose parent has ended; in a container a launcher
+    may be it."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    return name == "systemd" or (pid == 1 and not name.startswith(_LAUNCHERS))

@@ -41,6 +41,7 @@ from mindcv_hrnet.models.layers import BatchNorm, Conv2d, Dense, GlobalMean
 from mindcv_hrnet.models.variants import Spec
 from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.distributed import Cluster
+from mindcv_hrnet.runtime.heartbeat import Heartbeat
 from mindcv_hrnet.runtime.signals import StopRequests
 from mindcv_hrnet.weights import write_weights
 
@@ -290,6 +291,21 @@ def run(config):
         newest = max(place.glob("*-state-*"))
         # a thread saves: its lines may come a little earlier or later
         return place.relative_to(folder), files, rows, sorted(lines), newest.read_bytes()
+
+
+def patience_with_ranks(config):
+    """Seconds after which the heartbeat of a training job finds a silent rank."""
+    seen = []
+
+    class Watched(Heartbeat):
+        def __init__(self, cluster, limit_s, record=str):
+            super().__init__(cluster, limit_s, record)
+            seen.append(limit_s)
+
+    with elsewhere(), sketched(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mindcv_hrnet.jobs.train.Heartbeat", Watched)
+        train(config)
+    return seen
 
 
 def saves_by_the_clock(config):

@@ -56,6 +56,7 @@ CASES = {
     "seed": Case(see.training_batches, 7),
     "jit_level": Case(see.connection, "O1"),
     "compile_cache": Case(see.kept_graphs, False, {"mode": 0}),
+    "rank_timeout": Case(see.patience_with_ranks, 60.0),
     # data
     "dataset": Case(see.training_batches, "mnist"),
     "data_dir": Case(see.training_batches, "{place}/other"),

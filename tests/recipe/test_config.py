@@ -32,6 +32,7 @@ EXTRA_KEYS = {
     "ckpt_save_minutes",
     "nan_patience",
     "compile_cache",
+    "rank_timeout",
     "jit_level",
     "file_format",
     "file_name",

@@ -5,8 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+
+from mindcv_hrnet import cli
+from mindcv_hrnet.runtime import signals
 
 START = """
 import ctypes, os, signal, sys, time
@@ -118,27 +122,70 @@ def test_a_process_ends_with_the_one_that_started_it():
     process.stdout.close()
 
 
-def test_a_rank_whose_launcher_is_gone_does_not_wait_for_ever():
+@pytest.mark.parametrize("orderly", [True, False])
+def test_a_rank_whose_launcher_is_gone_does_not_wait_for_ever(orderly):
+    """What the launcher read is a broken pipe, as under mpirun: nothing can be told any more."""
     child = (
         START
-        + """
+        + f"""
 from mindcv_hrnet.runtime import signals
-signals.ORPHAN_PATIENCE_S = 0.5
+signals.ORPHAN_PATIENCE_S = signals.PATIENCE_S = 0.5
 end_with_parent()
 stop_requests.listen(parent=os.getppid())
-stop_requests.orderly = True
-print("ready", flush=True)
-time.sleep(60)  # in a collective with a rank that is gone
+stop_requests.orderly = {orderly}
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})  # of this thread, which nothing disturbs then
+os.write(int(sys.argv[1]), b"ready")
+ctypes.CDLL(None).sleep(60)  # in a collective with a rank that is gone
 """
     )
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    parent = (
+        "import subprocess, sys; pipe = subprocess.PIPE; subprocess.Popen([sys.executable, '-c', "
+        f"{child!r}, sys.argv[1]], stdout=pipe, stderr=pipe, pass_fds=[int(sys.argv[1])]).wait()"
     )
-    assert process.stdout.readline() == "ready\n"
+    reads, writes = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", parent, str(writes)], pass_fds=[writes])
+    os.close(writes)
+    assert os.read(reads, 10) == b"ready"
     begun = time.monotonic()
     process.kill()
     process.wait()
-    assert process.stdout.read() == "SIGTERM: finishing this step and saving; once more to stop at once\n"
+    assert os.read(reads, 10) == b""  # the child has ended
     assert 0.4 < time.monotonic() - begun < 20
-    process.stdout.close()
+    os.close(reads)
+
+
+def test_a_rank_whose_launcher_ended_before_it_asked_does_not_begin():
+    """Its parent is then whoever takes orphans; here the first process of the machine, or of its user."""
+    child = (
+        START
+        + """
+while os.getppid() == int(sys.argv[1]):
+    time.sleep(0.01)
+try:
+    end_with_parent()
+except ValueError as error:
+    print(error, flush=True)
+"""
+    )
+    parent = f"import os, subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())])"
+    assert subprocess.check_output([sys.executable, "-c", parent], text=True) == "the launcher has ended\n"
+
+
+def test_a_launcher_that_is_the_first_process_of_a_container_takes_no_orphans(monkeypatch):
+    names = {1: "prterun", 7: "bash", 8: "systemd"}
+    monkeypatch.setattr(signals.Path, "read_text", lambda self, encoding: names[int(self.parts[2])] + "\n")
+    assert [signals._takes_orphans(pid) for pid in names] == [False, False, True]
+    names[1] = "tini"
+    assert signals._takes_orphans(1)
+
+
+def test_the_command_line_says_that_the_launcher_has_ended(monkeypatch, capfd):
+    monkeypatch.setattr(signals, "_takes_orphans", lambda pid: True)
+    monkeypatch.setattr(signals.ctypes, "CDLL", lambda name: SimpleNamespace(prctl=lambda *words: 0))
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.delenv("MS_ROLE", raising=False)
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    assert cli.guarded(lambda: left.append("worked")) == 5 and left == [5]
+    assert capfd.readouterr().err == "[rank 0] error: the launcher has ended\n"
