@@ -45,6 +45,11 @@ def validate(config: Config) -> Evaluation:
 
 def measure(config: Config, cluster: Cluster, *, collects: bool) -> Measured:
     """Scores of `ckpt_path` on the validation split; with `collects` the answers, too. The same on every rank."""
+    with Heartbeat(cluster, config.system.rank_timeout) as heartbeat:
+        return _measure(config, cluster, heartbeat, collects=collects)
+
+
+def _measure(config: Config, cluster: Cluster, heartbeat: Heartbeat, *, collects: bool) -> Measured:
     network, path, arrays, names = load_network(config)
     num_classes = count_classes(arrays, path)
     source = open_validation(config, names, path, num_classes)
