@@ -45,7 +45,7 @@ WORDS = 4  # of 16 bits, which travel as float32
 LEAVES = "leaves"
 
 
-class Line:
+class JsonChannel:
     """A connection that carries values as lines of JSON. Nothing here waits, once it is made."""
 
     def __init__(self, connection: socket.socket):
@@ -83,7 +83,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self.place = Place(patient=cluster.device != "CPU")
         self.advice = ""
         self._in_order = False
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, JsonChannel] = {}
         self._closed = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._wakes, self._woken = socket.socketpair()
@@ -106,7 +106,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         self._password, port, addresses = _agree(listener, self.cluster)
         self._selector.register(self._woken, selectors.EVENT_READ)
         if listener:
-            self._guests: dict[socket.socket, Line] = {}
+            self._guests: dict[socket.socket, JsonChannel] = {}
             self._watch.add(0, socket.gethostname(), os.getpid(), time.monotonic())
             self._selector.register(listener, selectors.EVENT_READ, self._accept)
             self._listener = listener
@@ -216,7 +216,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
             connection, _ = self._listener.accept()
             if len(self._guests) == MOST_GUESTS:
                 self._dismiss(next(iter(self._guests)))
-            self._guests[connection] = Line(connection)
+            self._guests[connection] = JsonChannel(connection)
             self._selector.register(connection, selectors.EVENT_READ, lambda: self._greet(connection))
 
     def _dismiss(self, connection: socket.socket) -> None:
@@ -260,7 +260,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
                 except BaseException:
                     connection.close()
                     raise
-                self._lines[0] = Line(connection)
+                self._lines[0] = JsonChannel(connection)
                 self._watch.add(0, str(host), int(pid), time.monotonic())
                 self._selector.register(connection, selectors.EVENT_READ, lambda: self._hear(0))
                 return True

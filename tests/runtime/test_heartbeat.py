@@ -12,7 +12,7 @@ import pytest
 
 from mindcv_hrnet.runtime import heartbeat as module
 from mindcv_hrnet.runtime.distributed import Cluster
-from mindcv_hrnet.runtime.heartbeat import LONGEST_LINE, Heartbeat, Line
+from mindcv_hrnet.runtime.heartbeat import LONGEST_LINE, Heartbeat, JsonChannel
 from mindcv_hrnet.runtime.signals import Stopped
 from mindcv_hrnet.runtime.watch import Place
 
@@ -179,7 +179,7 @@ def test_alone_or_without_a_limit_there_is_nothing_to_watch():
 def test_a_line_is_put_together_from_its_pieces():
     one, other = socket.socketpair()
     with one, other:
-        line = Line(one)
+        line = JsonChannel(one)
         assert line.receive() == []
         text = json.dumps([1, "ä"]).encode() + b"\n"
         other.sendall(text[:4])
