@@ -9,6 +9,7 @@ command line, with `<name>` for what is filled in there.
 
 import argparse
 import ast
+import functools
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -52,6 +53,7 @@ class Message(NamedTuple):
     text: str
 
 
+@functools.cache
 def messages() -> list[Message]:
     """Each once, in the order of the page."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
