@@ -6,7 +6,6 @@ A mark stands in front of a block: `<!-- not run here: why -->`, or `not run by 
 import importlib
 import re
 import shlex
-import subprocess
 
 import pytest
 from repository import ROOT
@@ -201,24 +200,3 @@ def test_a_wrong_command_is_noticed(monkeypatch):
     for command in ("mindcv-hrnet convert one", "mindcv-hrnet report --colour red RUN", "mindcv-hrnet trian"):
         with pytest.raises((Exception, AssertionError)):
             read_by_the_program(command)
-
-
-def test_the_first_screen_is_short():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
-
-
-def test_links_of_pages_that_are_not_on_the_site():
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", page):
-        assert (ROOT / link).exists(), link
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_has_all_its_names(page):
-    """Each block compiles by itself, and imports what it uses."""
-    for _, _, language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        if language == "python":
-            compile(text, page.name, "exec")
-            ruff = ["ruff", "check", "--isolated", "--select", "F821", "--quiet", "-"]
-            done = subprocess.run(ruff, input=text, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout
