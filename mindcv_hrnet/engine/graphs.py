@@ -15,7 +15,7 @@ DATA_SECTIONS = ("data", "scheduler")
 SHAPES_OF_DATA = ("batch_size",)
 DATA_KEYS = (
     *("distribute", "device_target", "val_while_train", "val_interval", "log_interval", "log_format", "tensorboard"),
-    *("compile_cache", "rank_timeout"),
+    *("compile_cache", "rank_timeout", "tracker"),
     *("pretrained", "pretrained_url", "ckpt_path"),
     *("epoch_size", "ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "keep_checkpoint_max", "resume_opt"),
     *("resume_override", "ckpt_save_steps", "ckpt_save_minutes", "nan_patience"),

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 FREE = frozenset(
     (
         *("mode", "distribute", "device_target", "compile_cache", "log_interval", "log_format", "tensorboard"),
-        *("num_parallel_workers", "rank_timeout"),
+        *("num_parallel_workers", "rank_timeout", "tracker"),
         *("data_dir", "dataset_download", "batch_size", "epoch_size", "val_while_train", "val_interval"),
         *("ckpt_path", "resume_opt", "resume_override", "nan_patience", "class_names_override", "dataset_sink_mode"),
         *("ckpt_save_dir", "ckpt_save_interval", "ckpt_save_policy", "ckpt_save_steps", "ckpt_save_minutes"),

@@ -32,7 +32,7 @@ from mindcv_hrnet.engine.start import start
 from mindcv_hrnet.engine.state import restore_state
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.engine.step_log import DataWait, Gauges, StepLog
-from mindcv_hrnet.engine.trackers.choose import open_trackers
+from mindcv_hrnet.engine.trackers.choose import check_tracker, open_trackers
 from mindcv_hrnet.engine.trackers.tracker import Trackers
 from mindcv_hrnet.engine.whereabouts import Whereabouts
 from mindcv_hrnet.recipe.config import Config, run_folder
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 def train(config: Config) -> Path:
     """Train the recipe; returns the run folder."""
     build_train_transform(config.augmentation)  # a policy that cannot be parsed fails before the data set is read
+    check_tracker(config.train.tracker)
     cluster = start(config.system)
     with ExitStack() as stack:
         log = stack.enter_context(RunLog(cluster.rank))

@@ -166,6 +166,9 @@ class TrainConfig:
     )
     keep_checkpoint_max: int = option(10, "checkpoints that stay, besides best and last", low=1, high=MOST_EPOCHS)
     tensorboard: bool = option(True, "write TensorBoard's event files, to events/ in the run folder")
+    tracker: str | None = option(
+        None, "service that is told the same numbers; needs its package", choices=("wandb", "mlflow", "swanlab")
+    )
     resume_opt: bool = option(
         False, "continue the run in ckpt_save_dir, or else the one that wrote ckpt_path, optimizer and all"
     )

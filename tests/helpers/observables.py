@@ -308,6 +308,13 @@ def patience_with_ranks(config):
     return seen
 
 
+def run_without_services(config):
+    """A training run where no tracking service's package is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mindcv_hrnet.engine.trackers.choose.find_spec", lambda package: None)
+        return run(config)
+
+
 def saves_by_the_clock(config):
     """After which steps a run whose steps take a minute saves its state."""
     saved = []

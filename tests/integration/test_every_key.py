@@ -27,9 +27,9 @@ STARTED = "{place}/started"
 ENDLESS = {"drop_overflow_update": False, "loss_scale": 1e30, "amp_level": "O1"}
 # Where the loss can be infinite and the statistics of batch norm stay what they are
 HEAD_ONLY = {"freeze": ["backbone"], "epoch_size": 1}
-# These are answered with an error, which is what they change: where classes contradict the data, and for what a CPU has
-# not
-ANSWERED_WITH_AN_ERROR = {"num_classes", "device_target", "amp_dtype"}
+# These are answered with an error, which is what they change: where classes contradict the data, and for what a CPU, or
+# this environment, has not
+ANSWERED_WITH_AN_ERROR = {"num_classes", "device_target", "amp_dtype", "tracker"}
 
 
 class Refusal(str):
@@ -119,6 +119,7 @@ CASES = {
     ),
     "keep_checkpoint_max": Case(see.run, 1),
     "tensorboard": Case(see.run, False),
+    "tracker": Case(see.run_without_services, "wandb"),
     "resume_opt": Case(see.run, True, {"ckpt_path": STARTED, "epoch_size": 3}),
     "resume_override": Case(see.run, True, {"ckpt_path": STARTED, "resume_opt": True, "epoch_size": 3, "lr": 0.04}),
     "nan_patience": Case(see.run, 3, {**HEAD_ONLY, "amp_level": "O1", "lr": 1e10}),

@@ -21,6 +21,7 @@ KINDS = {name: kind for section in SECTIONS.values() for name, kind in annotatio
 EXTRA_KEYS = {
     "log_format",
     "tensorboard",
+    "tracker",
     "predictions",
     "per_class",
     "class_map",

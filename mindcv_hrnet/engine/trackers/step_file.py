@@ -1,6 +1,5 @@
 """steps.csv: a row every `log_interval` steps."""
 
-import csv
 import logging
 from dataclasses import fields
 from pathlib import Path
@@ -19,13 +18,15 @@ HEADER = ",".join(COLUMNS) + "\n"
 class StepFile(Tracker):
     """Appends rows. A run that goes on after `first_step` keeps those up to there, and whole ones only.
 
-    Rows that the disk refuses are written with the next one.
+    Rows that the disk refuses are written with the next one. `told`: the last step of the file as it was found.
     """
 
     def __init__(self, path: Path, first_step: int):
-        self.path, self._waiting = path, ""
+        self.path, self._waiting, self.told = path, "", 0
         if path.exists():
-            write_text(path, HEADER + _rows_until(path, first_step))
+            rows = _rows(path)
+            self.told = max(rows, default=0)
+            write_text(path, HEADER + "".join(row for step, row in rows.items() if step <= first_step))
 
     def step(self, row: StepRow) -> None:
         """Append it, by one write of the system."""
@@ -40,13 +41,14 @@ class StepFile(Tracker):
                 logger.warning("%s: cannot be written (%s); tried again with the next row", self.path, error.strerror)
 
 
-def _rows_until(path: Path, step: int) -> str:
+def _rows(path: Path) -> dict[int, str]:
+    """The whole lines by their step. RunError where the file is no step file."""
     try:
         header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True) or [HEADER]
         if header != HEADER:
             raise ValueError("other columns")
         # the last line may have been cut off
-        rows = [line for line in lines if line.endswith("\n") and len(next(csv.reader([line]))) == len(COLUMNS)]
-        return "".join(row for row in rows if int(row.split(",")[1]) <= step)
+        whole = [line for line in lines if line.endswith("\n") and line.count(",") == HEADER.count(",")]
+        return {int(line.split(",")[1]): line for line in whole}
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: not the steps of a run ({reason_of(error)}); remove the file") from None

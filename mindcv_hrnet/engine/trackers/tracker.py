@@ -12,11 +12,15 @@ logger = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """What a run is: a name, its recipe by key, and the steps that an earlier process has done."""
+    """What a run is: a name, its recipe by key, and the steps that an earlier process has done.
+
+    `told`: the last step that it told of; it may have been killed after its last save.
+    """
 
     name: str
     recipe: Mapping[str, Any]
     first_step: int
+    told: int = 0
 
 
 class Tracker:
