@@ -94,12 +94,12 @@ def epoch_end(events, row=ROW, loss=0.5, updates=3, **settings):
 def test_the_order_of_an_epochs_end():
     events = []
     epoch_end(events).on_train_step_end(step_context(3))
-    assert [event[0] for event in events] == ["measure", "agree", "save", "validate", "score", "keep", "begin"]
-    saved, scored = events[2][1], events[4][1]
+    assert [event[0] for event in events] == ["measure", "agree", "save", "validate", "keep", "score", "begin"]
+    saved, scored = events[2][1], events[5][1]
     assert (saved.train_loss, saved.train_top1, saved.skipped_updates, saved.top1) == (0.5, 62.5, 1, None)
     assert events[2][2] == {"saves": True, "validation_due": True}
     assert (scored.train_loss, scored.top1, scored.top5, scored.val_loss) == (0.5, 25.0, 50.0, 1.5)
-    assert events[5][1] == scored
+    assert events[4][1] == scored
 
 
 def test_within_an_epoch_nothing_ends():
@@ -141,7 +141,7 @@ def test_the_line_of_an_epoch_says_what_the_device_has_waited_for(caplog, share,
 def test_an_epoch_that_was_not_validated_any_more_is_validated_late():
     events = []
     epoch_end(events).validate_late(SimpleNamespace(epoch=2, step=6))
-    assert [event[0] for event in events] == ["validate", "score", "keep"] and events[1][1].top1 == 25.0
+    assert [event[0] for event in events] == ["validate", "keep", "score"] and events[1][1].top1 == 25.0
 
 
 def test_nothing_is_kept_of_an_epoch_whose_loss_is_not_finite():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mindcv_hrnet.engine.trackers.service import PROJECT, Service
+from mindcv_hrnet.engine.trackers.service import PROJECT, TrackingService
 from mindcv_hrnet.engine.trackers.tracker import Start
 
 
-class MlflowRun(Service):
+class MlflowRun(TrackingService):
     """A run of MLflow, in a data base in the run folder where no server is named."""
 
     package = "mlflow"

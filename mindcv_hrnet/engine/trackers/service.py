@@ -14,7 +14,7 @@ PROJECT = "mindcv-hrnet"
 FILE = "tracker.json"
 
 
-class Service(Tracker):
+class TrackingService(Tracker):
     """A run of a service, whose number there is kept in the run folder. RunError where the service cannot be had."""
 
     package: ClassVar[str]

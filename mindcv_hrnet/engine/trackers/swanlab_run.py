@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mindcv_hrnet.engine.trackers.service import PROJECT, Service
+from mindcv_hrnet.engine.trackers.service import PROJECT, TrackingService
 from mindcv_hrnet.engine.trackers.tracker import Start
 
 
-class SwanlabRun(Service):
+class SwanlabRun(TrackingService):
     """An experiment of SwanLab."""
 
     package = "swanlab"

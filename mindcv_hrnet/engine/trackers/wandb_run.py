@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mindcv_hrnet.engine.trackers.service import PROJECT, Service
+from mindcv_hrnet.engine.trackers.service import PROJECT, TrackingService
 from mindcv_hrnet.engine.trackers.tracker import Start
 
 
-class WandbRun(Service):
+class WandbRun(TrackingService):
     """A run of wandb."""
 
     package = "wandb"
