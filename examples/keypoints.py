@@ -61,7 +61,9 @@ def extreme_points(ink: np.ndarray) -> np.ndarray:
     return np.array([(columns[line == edge].mean(), rows[line == edge].mean()) for line, edge in edges])
 
 
-def draw(generator: np.random.Generator, digits: np.ndarray, photographs: list[np.ndarray], n: int, side: int) -> Samples:
+def draw(
+    generator: np.random.Generator, digits: np.ndarray, photographs: list[np.ndarray], n: int, side: int
+) -> Samples:
     """`n` digits of random size, place and contrast, dark or bright, each on a crop of a photograph."""
     images, points, sizes = [], [], generator.integers(side // 2, side * 3 // 4, n)
     for size in sizes:
@@ -71,7 +73,7 @@ def draw(generator: np.random.Generator, digits: np.ndarray, photographs: list[n
         image = random_crop(generator, photographs[generator.integers(len(photographs))], side).copy()
         image[top : top + size, left : left + size] += generator.uniform(2, 4) * generator.choice((-1, 1)) * digit
         images.append(image[None])
-        points.append(extreme_points(digit > 0.5) + (left, top))
+        points.append(np.add(extreme_points(digit > 0.5), (left, top)))
     return Samples(np.stack(images).astype(np.float32), np.stack(points), sizes)
 
 
@@ -84,7 +86,7 @@ def heat_maps(points: np.ndarray, side: int) -> np.ndarray:
 
 def peaks(maps: np.ndarray) -> np.ndarray:
     """(N, P, h, w) heat maps -> (N, P, 2) points in pixels, a quarter of a cell towards the higher neighbour."""
-    n, p, h, w = maps.shape
+    n, p, _, w = maps.shape
     row, column = np.divmod(maps.reshape(n, p, -1).argmax(axis=-1), w)
     i, j = np.arange(n)[:, None], np.arange(p)[None]
     padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
@@ -99,7 +101,9 @@ def pck(found: np.ndarray, samples: Samples, share: float = 0.1) -> float:
     return float(100 * (distances <= share * samples.sizes[:, None]).mean())
 
 
-def run(backbone: nn.Cell, steps: int, side: int = SIDE, test_images: int = TEST_IMAGES) -> dict[str, float]:
+def run(
+    backbone: nn.Cell, steps: int, *, rate: float = 1e-3, side: int = SIDE, test_images: int = TEST_IMAGES
+) -> dict[str, float]:
     """Train on some digits and photographs, and measure on others: PCK of network and baseline, per cent."""
     digits, generator = load_digits().images, np.random.default_rng(0)
     photographs = load_photographs(training=True)
@@ -109,7 +113,7 @@ def run(backbone: nn.Cell, steps: int, side: int = SIDE, test_images: int = TEST
         samples = draw(generator, digits[:TRAINING_DIGITS], photographs, BATCH, side)
         return samples.images, heat_maps(samples.points, side)
 
-    losses = fit(network, nn.MSELoss(reduction="sum"), next_batch, steps=steps)
+    losses = fit(network, nn.MSELoss(reduction="sum"), next_batch, steps=steps, learning_rate=rate)
     rest, others = digits[TRAINING_DIGITS:], load_photographs(training=False)
     test = draw(np.random.default_rng(1), rest, others, test_images, side)
     mean = draw(generator, digits[:TRAINING_DIGITS], photographs, 500, side).points.mean(axis=0)

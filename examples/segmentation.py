@@ -43,7 +43,7 @@ class Segmentation(nn.Cell):
     def construct(self, image: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, classes, H, W)."""
         branches = self.backbone(image)
-        aligned = (branches[0],)
+        aligned: tuple[Tensor, ...] = (branches[0],)
         for branch in branches[1:]:
             aligned = (*aligned, resize(branch, branches[0].shape[2:]))
         return resize(self.head(ops.concat(aligned, 1)), image.shape[2:])
@@ -78,16 +78,17 @@ def mean_iou(predicted: np.ndarray, masks: np.ndarray) -> float:
     return float(100 * np.mean(np.divide(both, either)))
 
 
-def run(backbone: nn.Cell, steps: int, side: int = SIDE, test_mosaics: int = TEST_MOSAICS) -> dict[str, float]:
+def run(
+    backbone: nn.Cell, steps: int, *, rate: float = 1e-3, side: int = SIDE, test_mosaics: int = TEST_MOSAICS
+) -> dict[str, float]:
     """Train on mosaics of the training parts, and measure on others: mean IoU of network and baseline, per cent."""
     network = Segmentation(backbone, len(MATERIALS))
     generator, photographs = np.random.default_rng(0), load_photographs(training=True)
-    losses = fit(
-        network,
-        nn.CrossEntropyLoss(),
-        lambda: mosaics(generator, photographs, BATCH, side),
-        steps=steps,
-    )
+
+    def next_batch() -> Batch:
+        return mosaics(generator, photographs, BATCH, side)
+
+    losses = fit(network, nn.CrossEntropyLoss(), next_batch, steps=steps, learning_rate=rate)
     images, masks = mosaics(np.random.default_rng(1), load_photographs(training=False), test_mosaics, side)
     predicted = answers(network, images).argmax(axis=1)
     commonest = np.bincount(masks.ravel()).argmax()

@@ -10,7 +10,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 def fit(
-    network: nn.Cell, loss: nn.Cell, next_batch: Callable[[], Batch], *, steps: int, learning_rate: float = 1e-3
+    network: nn.Cell, loss: nn.Cell, next_batch: Callable[[], Batch], *, steps: int, learning_rate: float
 ) -> list[float]:
     """Train `network` and return the loss of each step. `next_batch` gives images and what `loss` compares with."""
     rates = nn.cosine_decay_lr(0.0, learning_rate, steps, steps, 1)

@@ -1,6 +1,6 @@
-"""Cuts three photographs of scikit-image (CC0: bricks, grass, gravel) into tiles, one folder for each: docs/finetune.md.
+"""Cuts three photographs of scikit-image (CC0: bricks, grass, gravel) into tiles, one folder for each.
 
-    python scripts/prepare_photos.py --out photos
+    python scripts/prepare_photos.py --out photos    # docs/finetune.md goes on from there
 
 The tiles do not overlap, so none of them shows a part of another.
 """
