@@ -21,7 +21,12 @@ INLINE = re.compile(r"`((?:mindcv-hrnet|mpirun|msrun|python) [^`]+)`")
 # in whose tables stand the commands of others
 OTHERS = ("from_mindcv.md", "from_timm.md")
 # what a reader fills in
-PLACEHOLDERS = {"RECIPE": "hrnet_w32_ascend", "NAME": "hrnet_w32_ascend", "...": "hrnet_w32_ascend"}
+PLACEHOLDERS = {
+    "photos.yaml": "hrnet_w32_finetune",
+    "RECIPE": "hrnet_w32_ascend",
+    "NAME": "hrnet_w32_ascend",
+    "...": "hrnet_w32_ascend",
+}
 SCRIPT = {"train.py": "train", "validate.py": "validate", "export.py": "export"}
 # beginning of a command: the test that runs one of its kind; of two the longer one counts
 RUN_BY = {
