@@ -19,6 +19,7 @@ from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.heartbeat import Heartbeat
+from mindcv_hrnet.runtime.progress import event
 from mindcv_hrnet.weights import count_classes
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,14 @@ def _measure(config: Config, cluster: Cluster, heartbeat: Heartbeat, *, collects
     return Measured(result, collector.gather(cluster) if collector else None, source)
 
 
+def _say(config: Config, text: str, **numbers: float | None) -> None:
+    """A line of the answer; for machines its numbers, or a notice where it has none."""
+    if config.system.log_format == "json":
+        logger.info("%s", text, extra=event("validation", **numbers) if numbers else None)
+    else:
+        print(text, flush=True)
+
+
 def _wants_predictions(config: Config) -> bool:
     validation = config.validation
     return bool(validation.predictions or validation.per_class or validation.real_labels)
@@ -92,9 +101,12 @@ def _show(config: Config, predictions: Predictions, source: Source) -> None:
     validation = config.validation
     if validation.real_labels:
         score = real_score(validation.real_labels, predictions, source)
-        print(f"ReaL top-1 {score.top1:.2f} % of {score.images} images", flush=True)
+        _say(
+            config, f"ReaL top-1 {score.top1:.2f} % of {score.images} images", real_top1=score.top1, images=score.images
+        )
     if validation.per_class:
-        print("\n".join(class_table(predictions, source.class_names)), flush=True)
+        for line in class_table(predictions, source.class_names):
+            _say(config, line)
     if validation.predictions:
         predictions.write(Path(validation.predictions), source)
         logger.info("predictions: %s", validation.predictions)

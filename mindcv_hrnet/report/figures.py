@@ -36,6 +36,7 @@ LINES = {
     "val_loss": Line("Validation loss", "Loss", "validation"),
     "top1": Line("Top-1", "Accuracy, %", "validation top-1", PERCENT),
     "top5": Line("Top-5", "Accuracy, %", "validation top-5", PERCENT),
+    "train_top1": Line("Training top-1", "Accuracy, %", "training top-1", PERCENT),
     "learning_rate": Line("Learning rate", "Learning rate", "learning rate"),
     "images_per_second": Line("Images per second", "Images per second", "training", from_zero=True),
     "seconds": Line("Seconds", "Seconds per epoch", "training", from_zero=True),

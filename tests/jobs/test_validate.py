@@ -178,3 +178,12 @@ def test_confusion_and_calibration():
     assert calibration.counts.tolist() == [0] * 8 + [1, 0, 0, 1, 0, 1, 1]
     # by hand: |0.9 - 1|, |0.75 - 0|, |0.55 - 1| and |1 - 1|, a quarter each
     assert calibration.error == pytest.approx((0.1 + 0.75 + 0.45 + 0.0) / 4, abs=1e-6)
+
+
+def test_for_machines_the_scores_are_an_event(run, caplog):
+    with caplog.at_level("INFO", "mindcv_hrnet"):
+        result, printed = run(log_format="json", per_class=True)
+    assert printed == []
+    (told,) = [record.event for record in caplog.records if getattr(record, "event", None)]
+    assert (told["kind"], told["top1"], told["images"]) == ("validation", result.top1, sum(COUNTS))
+    assert any("gnu" in line for line in caplog.messages)
