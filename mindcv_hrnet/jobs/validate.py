@@ -38,7 +38,7 @@ def validate(config: Config) -> Evaluation:
     cluster = start(config.system)
     measured = measure(config, cluster, collects=_wants_predictions(config))
     if cluster.is_main:
-        print(measured.result, flush=True)
+        _say(config, str(measured.result), **measured.result.numbers)
         if measured.predictions:
             _show(config, measured.predictions, measured.source)
     return measured.result
