@@ -11,7 +11,8 @@ from repository import ROOT
 from mindcv_hrnet import describe, list_models
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "configs/hrnet/README.md", *(ROOT / "docs").glob("*.md")]
-PYTHON = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+# a block that a file has in full: `<!-- excerpt of FILE -->` stands in front of it
+PYTHON = re.compile(r"(?:^<!-- excerpt of (\S+) -->\n\s*)?^```python\n(.*?)^```$", re.M | re.S)
 
 
 def test_the_first_screen_is_short():
@@ -26,9 +27,13 @@ def test_links_of_pages_that_are_not_on_the_site():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_has_all_its_names(page):
-    """Each block compiles by itself, and imports what it uses."""
-    for text in PYTHON.findall(page.read_text(encoding="utf-8")):
+    """Each block compiles by itself, and imports what it uses; what an excerpt defines is in its file."""
+    for source, text in PYTHON.findall(page.read_text(encoding="utf-8")):
         compile(text, page.name, "exec")
+        if source:
+            whole = (ROOT / source).read_text(encoding="utf-8")
+            assert all(f"{start}(" in whole for start in re.findall(r"(?:class|def) \w+", text)), page.name
+            continue
         ruff = ["ruff", "check", "--isolated", "--select", "F821", "--quiet", "-"]
         done = subprocess.run(ruff, input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
@@ -37,7 +42,7 @@ def test_python_has_all_its_names(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_names_what_is_there(page):
     """What blocks import of this package, and take from its top, exists."""
-    for text in PYTHON.findall(page.read_text(encoding="utf-8")):
+    for _, text in PYTHON.findall(page.read_text(encoding="utf-8")):
         for statement in ast.parse(text).body:
             if isinstance(statement, ast.ImportFrom) and statement.module.startswith("mindcv_hrnet"):
                 module = importlib.import_module(statement.module)
