@@ -72,7 +72,7 @@ class OnnxModel(Model):
 
     format = ONNX
 
-    def __init__(self, path: Path, metadata: Metadata, threads: int | None = None) -> None:
+    def __init__(self, path: Path, metadata: Metadata, threads: int | None = None, *, patient: bool = False) -> None:
         super().__init__(metadata)
         try:
             import onnxruntime
@@ -82,6 +82,8 @@ class OnnxModel(Model):
             ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        if patient:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what goes wrong is raised as well
         try:
             # Given the bytes, the session never reads other files that a model could name
@@ -127,16 +129,17 @@ class CellModel(Model):
             return tuple(each.asnumpy() for each in (outputs if isinstance(outputs, tuple) else (outputs,)))
 
 
-def load_model(path: str | Path, *, threads: int | None = None) -> Model:
+def load_model(path: str | Path, *, threads: int | None = None, patient: bool = False) -> Model:
     """The model in a .mindir or .onnx file that `export` wrote; its content tells which, not its suffix.
 
     `threads`: cores that one call may use; None: all of them. MindSpore has one such number for the whole process, and
-    takes it before its first graph runs. Raises CheckpointError with the reason for any other file.
+    takes it before its first graph runs. `patient`: ONNX Runtime's threads sleep while they wait for each other and
+    leave their core to others; otherwise they spin. Raises CheckpointError with the reason for any other file.
     """
     file = expand_home(str(path))
     kind, metadata = read_container(file)
     if kind == ONNX:
-        return OnnxModel(file, metadata, threads)
+        return OnnxModel(file, metadata, threads, patient=patient)
     from mindcv_hrnet.deploy.mindir import load_mindir
 
     return CellModel(load_mindir(file, threads=threads), metadata, kind)

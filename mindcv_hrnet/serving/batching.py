@@ -1,4 +1,4 @@
-"""Single requests -> batches for one executor."""
+"""Single requests -> batches for a few executors."""
 
 from __future__ import annotations
 
@@ -36,33 +36,38 @@ class _Waiting:
 class MicroBatcher:
     """Collects up to `max_batch` images, or what came within `max_wait_s` of the oldest, and computes them together.
 
-    Nothing waits while the executor is idle longer than `max_wait_s`; while it works, the next batch grows for free.
-    One thread computes: a second one would only take cores from the first.
+    Nothing waits longer than `max_wait_s` while an executor is idle; while all work, the next batch grows for free.
     """
 
     max_batch: int
     max_wait_s: float
     on_batch: Callable[[int, float, float], None] = lambda images, waited_s, computed_s: None
     """Called after each batch."""
-    computing_since: float | None = None
-    """`time.monotonic` when the batch at work began."""
+    executors: int = 1
+    """Threads that compute a batch each, at the same time."""
     _waiting: deque[_Waiting] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "executor")
-        self._task: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(self.executors, "executor")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._began: dict[int, float] = {}
 
     def start(self) -> None:
         """Begin to work; called inside the event loop."""
-        self._task = asyncio.create_task(self._work())
+        self._tasks = [asyncio.create_task(self._work(number)) for number in range(self.executors)]
 
     async def close(self) -> None:
         """Stop; what still waits is never answered, so it is called after the last request."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def computing_since(self) -> float | None:
+        """`time.monotonic` when the oldest batch at work began."""
+        return min(self._began.values(), default=None)
 
     async def __call__(self, compute: Compute, images: np.ndarray) -> np.ndarray:
         """(n, C, H, W) -> (n, K), n up to `max_batch`. Raises what `compute` raised."""
@@ -71,14 +76,14 @@ class MicroBatcher:
         self._arrived.set()
         return await answer
 
-    async def _work(self) -> None:
+    async def _work(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._collect()
-            started = self.computing_since = time.monotonic()
+            started = self._began[number] = time.monotonic()
             try:
                 parts = [item.images for item in batch]
-                logits = await loop.run_in_executor(self._thread, compute_together, batch[0].compute, parts)
+                logits = await loop.run_in_executor(self._threads, compute_together, batch[0].compute, parts)
             except Exception as error:
                 for item in batch:
                     _answer(item, error)
@@ -88,7 +93,7 @@ class MicroBatcher:
                 waited, computed = started - batch[0].since, time.monotonic() - started
                 self.on_batch(sum(map(len, logits)), waited, computed)
             finally:
-                self.computing_since = None
+                del self._began[number]
 
     async def _collect(self) -> list[_Waiting]:
         while True:

@@ -49,7 +49,8 @@ class Servable:
     def load(cls, path: Path, *, threads: int, max_batch: int) -> Servable:
         """Load and try out a file. CheckpointError says what is wrong with it."""
         signature = Signature.of(path)
-        model = load_model(path, threads=threads)
+        # the cores are shared with HTTP and with what prepares images
+        model = load_model(path, threads=threads, patient=True)
         classes = _try_out(model, max_batch, path)
         return cls(model, Preprocessor(model.metadata), classes, _version(path), signature)
 

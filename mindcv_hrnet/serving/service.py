@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mindcv_hrnet.deploy.container import ONNX
 from mindcv_hrnet.deploy.runner import Model
-from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.errors import CheckpointError, UserError
 from mindcv_hrnet.runtime.files import reason_of
 from mindcv_hrnet.serving import logs, metrics
 from mindcv_hrnet.serving.batching import MicroBatcher
@@ -59,7 +60,10 @@ class Service:
         """Begin to work, inside the event loop."""
         if self._run is None:
             self._batcher = MicroBatcher(
-                self.settings.max_batch, self.settings.max_wait_ms / 1000, metrics.observe_batch
+                self.settings.max_batch,
+                self.settings.max_wait_ms / 1000,
+                on_batch=metrics.observe_batch,
+                executors=self.settings.executors,
             )
             self._batcher.start()
             self._run = self._batcher
@@ -78,7 +82,7 @@ class Service:
 
     @property
     def healthy(self) -> bool:
-        """Whether the executor is idle or its batch began a reasonable time ago."""
+        """Whether no executor is stuck: what they compute began a reasonable time ago."""
         since = self._batcher.computing_since if self._batcher else None
         return since is None or time.monotonic() - since < 2 * self.settings.timeout_s
 
@@ -139,7 +143,12 @@ class Service:
 
 
 def _load(settings: Settings) -> Servable:
-    return Servable.load(Path(settings.model), threads=settings.threads_per_worker, max_batch=settings.max_batch)
+    servable = Servable.load(Path(settings.model), threads=settings.threads_per_batch, max_batch=settings.max_batch)
+    if settings.executors > 1 and servable.model.format != ONNX:
+        raise CheckpointError(
+            f"{settings.model}: a {servable.model.format} computes one batch at a time; --executors 1"
+        )
+    return servable
 
 
 def _show_model(service: Service, value: int) -> None:

@@ -29,6 +29,7 @@ class Settings:
     port: int = _option(8080, "0 takes a free one")
     workers: int = _option(1, "processes, each with the model")
     threads: int = _option(0, "cores that one worker computes with; 0: all of them, divided among the workers")
+    executors: int = _option(1, "batches that a worker computes at the same time, on an equal share of its cores; ONNX")
     max_batch: int = _option(16, "images that are computed together, and that one request may hold")
     max_wait_ms: float = _option(2.0, "how long an idle executor waits for company")
     queue: int = _option(128, "images in hand of one worker; further ones are refused with 429")
@@ -39,7 +40,16 @@ class Settings:
     watch_s: float = _option(1.0, "how often to look for a new model file; 0: on SIGHUP alone")
 
     def __post_init__(self) -> None:
-        lowest = {"port": 0, "workers": 1, "threads": 0, "max_batch": 1, "max_wait_ms": 0, "queue": 1, "watch_s": 0}
+        lowest = {
+            "port": 0,
+            "workers": 1,
+            "threads": 0,
+            "executors": 1,
+            "max_batch": 1,
+            "max_wait_ms": 0,
+            "queue": 1,
+            "watch_s": 0,
+        }
         for key, low in lowest.items():
             if getattr(self, key) < low:
                 raise ConfigError(f"{option_name(key)}: {getattr(self, key)} is not accepted; must be >= {low}")
@@ -65,6 +75,11 @@ class Settings:
     def threads_per_worker(self) -> int:
         """Cores that one worker computes with."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+
+    @property
+    def threads_per_batch(self) -> int:
+        """Cores that one batch is computed with."""
+        return max(1, self.threads_per_worker // self.executors)
 
 
 def option_name(key: str) -> str:

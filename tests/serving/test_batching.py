@@ -96,6 +96,28 @@ def test_the_next_batch_grows_while_the_executor_works():
     assert compute.sizes == [1, 3]
 
 
+def test_executors_compute_at_the_same_time():
+    compute = Recorder()
+    compute.gate.clear()
+
+    async def work(batcher):
+        asked = []
+        for count in (1, 2):
+            asked.append(asyncio.create_task(batcher(compute, images(count))))
+            while len(compute.sizes) < count:
+                await asyncio.sleep(0.01)
+        # both are at work: the third and the fourth wait and go together
+        asked += [asyncio.create_task(batcher(compute, images(k))) for k in (3, 4)]
+        began = batcher.computing_since
+        await asyncio.sleep(0.1)
+        assert compute.sizes == [1, 1] and batcher.computing_since == began
+        compute.gate.set()
+        return [answer.tolist() for answer in await asyncio.gather(*asked)]
+
+    assert run(work, max_wait_s=0.01, executors=2) == [[[2 * k] * 2] for k in (1, 2, 3, 4)]
+    assert compute.sizes == [1, 1, 2]
+
+
 def test_models_and_types_are_not_mixed():
     one, other = Recorder(), Recorder()
 

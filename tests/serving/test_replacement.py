@@ -9,7 +9,11 @@ import time
 import pytest
 from tiny_onnx import write_tiny_onnx
 
+from mindcv_hrnet.deploy.runner import OnnxModel
+from mindcv_hrnet.errors import CheckpointError
 from mindcv_hrnet.serving import servable
+from mindcv_hrnet.serving.service import Service
+from mindcv_hrnet.serving.settings import Settings
 
 
 def put(source, target):
@@ -79,3 +83,12 @@ def test_a_defect_of_the_loader_ends_nothing(serve, tiny_onnx, tmp_path, picture
         assert client.post("/classify", content=picture("blue")).json()["predictions"][0]["label"] == "c"
     (record,) = (record for record in caplog.records if record.getMessage() == "model not replaced")
     assert record.fields == {"reason": "a defect"} and record.exc_info
+
+
+def test_executors_need_an_onnx_file(tiny_mindir, tiny_onnx):
+    threads = Settings("").threads_per_worker  # of a batch, as in the other tests: MindSpore takes one number
+    two = {"executors": 2, "threads": 2 * threads}
+    with pytest.raises(CheckpointError, match="a MINDIR computes one batch at a time; --executors 1"):
+        Service.load(Settings(str(tiny_mindir[0]), **two))
+    model = Service.load(Settings(str(tiny_onnx), **two)).servable.model
+    assert isinstance(model, OnnxModel) and model.session.get_session_options().intra_op_num_threads == threads
