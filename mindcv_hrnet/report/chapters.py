@@ -22,7 +22,7 @@ FEW = 50
 NUMBERED = 20
 """Up to so many classes the confusion matrix has numbers in its cells."""
 EXTREMES = 15
-PAIRS, PICTURES = 20, 24
+SHORT, PAIRS, PICTURES = 10, 20, 24
 NONE = "\N{EN DASH}"
 LEVELS = (0.0, 2.0, 5.0, 10.0, 20.0)
 """Per cent of a class' images above which a cell of the matrix gets the next colour."""
@@ -158,8 +158,9 @@ class Cell(NamedTuple):
 
 def confusion_of(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
     """The most confused pairs, and the matrix where it can be read."""
+    most = SHORT if len(names) <= NUMBERED else PAIRS
     context: dict[str, Any] = {
-        "pairs": confused_pairs(predictions, names, PAIRS),
+        "pairs": confused_pairs(predictions, names, most),
         "wrong": int((~predictions.correct).sum()),
     }
     if len(names) > FEW:

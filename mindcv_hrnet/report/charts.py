@@ -168,7 +168,7 @@ def _readings(
 def reliability_chart(calibration: Calibration, title: str) -> Markup:
     """Accuracy of each bin of confidence, the gap to the confidence, and how many answers are in the bin."""
     height, split = 300, 236
-    x = Axis(0, 1, LEFT, WIDTH - RIGHT, (0, 0.2, 0.4, 0.6, 0.8, 1))
+    x = Axis(0, 1, LEFT, WIDTH - RIGHT, (0, 0.25, 0.5, 0.75, 1))
     y = Axis(0, 1, split - BOTTOM, TOP, (0, 0.25, 0.5, 0.75, 1))
     wide = (x.end - x.start) / BINS
     most = max(int(calibration.counts.max()), 1)
@@ -180,7 +180,7 @@ def reliability_chart(calibration: Calibration, title: str) -> Markup:
             continue
         left, right, confidence = x.start + k * wide, wide - 2, float(calibration.confidence[k])
         accuracy = float(calibration.accuracy[k])
-        upper, lower = sorted((y.at(accuracy), y.at(confidence)))
+        reached, kind = min(accuracy, confidence), "over" if confidence > accuracy else "under"
         tall = (height - split - 8) * count / most
         said = (
             f"confidence {k / BINS:.2f} to {(k + 1) / BINS:.2f}\n{count:,} answers ({100 * count / total:.1f} %)\n"
@@ -190,11 +190,11 @@ def reliability_chart(calibration: Calibration, title: str) -> Markup:
             Markup(
                 '<g class="bin"><title>{}</title>'
                 '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-                '<rect class="gap" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+                '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
                 '<rect class="count" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>'
             ).format(
-                *(said, left + 1, y.at(accuracy), right, y.start - y.at(accuracy)),
-                *(left + 1, upper, right, max(lower - upper, 0.8)),
+                *(said, left + 1, y.at(reached), right, y.start - y.at(reached)),
+                *(kind, left + 1, y.at(max(accuracy, confidence)), right, abs(y.at(accuracy) - y.at(confidence))),
                 *(left + 1, height - 2 - tall, right, max(tall, 0.8)),
             )
         )

@@ -39,7 +39,7 @@ LINES = {
     "train_top1": Line("Training top-1", "Accuracy, %", "training top-1", PERCENT),
     "learning_rate": Line("Learning rate", "Learning rate", "learning rate"),
     "images_per_second": Line("Images per second", "Images per second", "training", from_zero=True),
-    "seconds": Line("Seconds", "Seconds per epoch", "training", from_zero=True),
+    "seconds": Line("Seconds per epoch", "Seconds per epoch", "training", from_zero=True),
 }
 UNDRAWN = ("epoch", "step")
 

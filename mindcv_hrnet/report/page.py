@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mindcv_hrnet import __version__
+from mindcv_hrnet.deploy.labels import IMAGENET_CLASSES
 from mindcv_hrnet.models import VARIANTS, describe
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.report.chapters import (
@@ -83,6 +84,7 @@ def _chapter(place: int, run: RunRecord, findings: Findings, reference: tuple[st
         "model": run.manifest.model,
         "parameters": f"{_parameters(run.manifest.model, len(names)) / 1e6:.2f} M",
         "classes": len(names),
+        "published": _published(run.manifest.model) if len(names) == IMAGENET_CLASSES else "",
         "unfinished": f"The run has done {done} of {planned} epochs." if done < planned else "",
         "tiles": tiles_of(run, findings),
         "results": results_of(run, findings),
@@ -99,7 +101,12 @@ def _chapter(place: int, run: RunRecord, findings: Findings, reference: tuple[st
 
 def _parameters(model: str, classes: int) -> int:
     """Trainable ones of a network with so many classes."""
-    return describe(model).parameters + (classes - 1000) * (VARIANTS[model].head_features + 1)
+    return describe(model).parameters + (classes - IMAGENET_CLASSES) * (VARIANTS[model].head_features + 1)
+
+
+def _published(model: str) -> str:
+    top1, top5 = describe(model).top1, describe(model).top5
+    return "" if top1 is None else f"{top1:.2f} % top-1 and {top5:.2f} % top-5"
 
 
 def _recipe(config: Config, reference: tuple[str, Config] | None) -> dict[str, Any]:
