@@ -86,13 +86,16 @@ def compare_recipes(config: Config, resumed_from: Path | None) -> Recipes:
     return Recipes(config if resumed_from else whole, whole, found)
 
 
-def write_history(folder: Path, shape: RunShape, *, ranks: int, changed: dict[str, tuple[Any, Any]]) -> None:
+def write_history(
+    folder: Path, shape: RunShape, *, ranks: int, device: str, changed: dict[str, tuple[Any, Any]]
+) -> None:
     """Append the line of this start; epoch and step, from 1, are the first that it does."""
     line = {
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "device": device,
         "ranks": ranks,
         "first_epoch": shape.epoch_of(shape.first_step + 1),
         "first_step": shape.first_step + 1,

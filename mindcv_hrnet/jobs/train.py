@@ -77,7 +77,7 @@ def train(config: Config) -> Path:
         check_equal_weights(network, cluster, within=not shape.ends_epoch(shape.first_step))
         if folder:
             folder.begin(whole, shape.first_step)
-            write_history(folder.folder, shape, ranks=cluster.size, changed=changed)
+            write_history(folder.folder, shape, ranks=cluster.size, device=cluster.device, changed=changed)
         _announce(config, source, validation, shape, network, cluster)
         graphs = stack.enter_context(graph_cache(config, cluster, "train", updates=len(schedule)))
         evaluate = (

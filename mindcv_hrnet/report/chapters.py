@@ -68,7 +68,7 @@ def figure(column: str, value: float | None) -> str:
     """A number as its column wants it; a dash where there is none."""
     if value is None:
         return NONE
-    if "top1" in column or "top5" in column:
+    if "top1" in column or "top5" in column or column == "data_wait":
         return f"{value:.2f} %"
     return clock(value) if column == "seconds" and value >= 60 else number(value)
 
@@ -121,7 +121,7 @@ def speed_rows(run: RunRecord) -> list[tuple[str, str]]:
             ("All epochs", f"{speed['total']}, without validation and saving"),
         ]
     waits = [name for name in run.epochs if "wait" in name and not np.isnan(run.epochs[name]).all()]
-    rows += [(words(name), f"{number(float(np.nanmedian(run.epochs[name])))} (median epoch)") for name in waits]
+    rows += [(words(name), f"{figure(name, float(np.nanmedian(run.epochs[name])))} (median epoch)") for name in waits]
     skipped = run.epochs.get("skipped_updates")
     if skipped is not None:
         rows.append(("Skipped updates", f"{np.nansum(skipped):,.0f}"))

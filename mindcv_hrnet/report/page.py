@@ -28,7 +28,7 @@ from mindcv_hrnet.report.chapters import (
     tiles_of,
 )
 from mindcv_hrnet.report.differences import KeyRow, differing
-from mindcv_hrnet.report.figures import figures_of, figures_of_all
+from mindcv_hrnet.report.figures import figures_of, figures_of_all, step_figures, unchanged
 from mindcv_hrnet.report.findings import Findings
 from mindcv_hrnet.report.run_files import RunRecord
 
@@ -89,6 +89,8 @@ def _chapter(place: int, run: RunRecord, findings: Findings, reference: tuple[st
         "tiles": tiles_of(run, findings),
         "results": results_of(run, findings),
         "figures": figures_of(run),
+        "step_figures": step_figures([run]),
+        "level": ", ".join(unchanged(run.steps)),
         "findings": findings,
         "answers": answers_of(run, findings),
         "data": data_of(findings, names),
@@ -164,4 +166,5 @@ def _comparison(runs: Sequence[RunRecord], findings: Sequence[Findings]) -> dict
         "keys": differing(*(run.config for run in runs)),
         "default": Config().to_dict(),
         "figures": figures_of_all(runs),
+        "step_figures": step_figures(runs),
     }

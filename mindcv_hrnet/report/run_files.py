@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mindcv_hrnet.engine.history import recorded_recipe
-from mindcv_hrnet.engine.run_folder import HISTORY, METRICS, RECIPE
+from mindcv_hrnet.engine.run_folder import HISTORY, METRICS, RECIPE, STEPS
 from mindcv_hrnet.errors import CheckpointError, ConfigError, RunError
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.files import reason_of
@@ -37,6 +37,8 @@ class RunRecord:
     """metrics.csv, in the order of the epochs."""
     starts: list[dict[str, Any]]
     """history.jsonl, the oldest start first."""
+    steps: Columns
+    """steps.csv, in the order of the steps; empty where the run has none."""
     remarks: list[str] = field(default_factory=list)
     """What is missing or damaged beside that."""
 
@@ -87,8 +89,11 @@ def read_run(folder: Path, name: str) -> RunRecord:
     if config is None:
         raise RunError(f"{folder}: has no {RECIPE}, which says what was run; restore it")
     remarks: list[str] = []
+    steps = read_columns(folder / STEPS, "step") if (folder / STEPS).is_file() else {}
+    if not steps:
+        remarks.append(f"The folder has no {STEPS}: curves within the epochs are not known.")
     starts = _read_history(folder / HISTORY, remarks)
-    return RunRecord(folder, name, manifest, config, read_columns(folder / METRICS, "epoch"), starts, remarks)
+    return RunRecord(folder, name, manifest, config, read_columns(folder / METRICS, "epoch"), starts, steps, remarks)
 
 
 def read_columns(path: Path, key: str) -> Columns:

@@ -64,11 +64,15 @@ def test_where_nothing_was_saved_the_run_starts_as_it_began(compare):
 def test_a_line_for_each_start(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--data_dir", "my data"])
     for first_step in (0, 14):
-        write_history(tmp_path, RunShape(3, 10, 8, first_step), ranks=2, changed={"lr": (0.5, 0.25)})
+        write_history(tmp_path, RunShape(3, 10, 8, first_step), ranks=2, device="CPU", changed={"lr": (0.5, 0.25)})
     first, second = map(json.loads, (tmp_path / "history.jsonl").read_text().splitlines())
     assert (first["first_epoch"], first["first_step"], second["first_epoch"], second["first_step"]) == (1, 1, 2, 15)
     assert second["command"] == "train.py --data_dir 'my data'" and second["changed"] == {"lr": [0.5, 0.25]}
-    assert second["ranks"] == 2 and second["versions"]["mindspore"] and second["when"].endswith("+00:00")
+    assert (
+        (second["ranks"], second["device"]) == (2, "CPU")
+        and second["versions"]["mindspore"]
+        and second["when"].endswith("+00:00")
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,27 @@ def write_run(folder, class_names, *, model=MODEL, epochs=6, lr=1e-3, data_dir="
         "states": [{**state, "epoch": epochs, **entry}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    head = "epoch,step,learning_rate,train_loss,skipped_updates,images_per_second,seconds,top1,top5,val_loss"
+    head = "epoch,step,learning_rate,train_loss,skipped_updates,images_per_second,seconds,top1,top5,val_loss,"
+    head += "train_top1,data_wait"
     rows = [
         f"{k},{45 * k},{lr * (1 - k / (epochs + 1)):.8g},{2.5 / k + 0.5:.8g},0,{140 + k},{10.2 - k / 10},"
-        f"{scores[k - 1]},{min(100, scores[k - 1] + 9)},{2 / k + 0.2:.8g}"
+        f"{scores[k - 1]},{min(100, scores[k - 1] + 9)},{2 / k + 0.2:.8g},{60 + 5 * k},{k / 10}"
         for k in range(1, epochs + 1)
     ]
     (folder / "metrics.csv").write_text("\n".join([head, *rows]) + "\n")
-    start = {"when": "2026-11-24T10:00:00+00:00", "command": "train.py -c my.yaml", "host": "here", "ranks": 1}
+    head = "epoch,step,loss,top1,learning_rate,loss_scale,gradient_norm,images_per_second,data_wait,device_memory_gib"
+    steps = [
+        f"{(k - 1) // 45 + 1},{k},{2 + 9 / k:.6g},50,{lr},1,{3 / k:.6g},140,0.5,"
+        for k in range(15, 45 * epochs + 1, 15)
+    ]
+    (folder / "steps.csv").write_text("\n".join([head, *steps]) + "\n")
+    start = {
+        "when": "2026-11-24T10:00:00+00:00",
+        "command": "train.py -c my.yaml",
+        "host": "here",
+        "ranks": 1,
+        "device": "CPU",
+    }
     start |= {"first_epoch": 1, "first_step": 1, "changed": {}, "versions": {"mindspore": "2.10.0"}, "python": "3.11.9"}
     (folder / "history.jsonl").write_text(json.dumps(start) + "\n")
     return folder

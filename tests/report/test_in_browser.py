@@ -35,6 +35,7 @@ def opened(browser, path, **settings):
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "settings"),
     [

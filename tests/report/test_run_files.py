@@ -24,7 +24,9 @@ def test_best_row_and_cells(folder):
 
 def test_a_run_that_was_not_validated(folder):
     rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
-    (folder / "metrics.csv").write_text("\n".join(",".join([*row[:7], "", "", ""]) for row in rows[1:]) + "\n")
+    (folder / "metrics.csv").write_text(
+        "\n".join(",".join([*row[:7], "", "", "", *row[10:]]) for row in rows[1:]) + "\n"
+    )
     (folder / "metrics.csv").write_text(",".join(rows[0]) + "\n" + (folder / "metrics.csv").read_text())
     run = read_run(folder, "run")
     assert run.best_row is None and run.cell("top1", run.best_row) is None
