@@ -35,7 +35,7 @@ LONGEST_WAIT_S = 60
 MOST_DELAY_S = 25.0
 
 
-def recipe(data: Path, ranks: int, epochs: int) -> list[str]:
+def recipe(job: list[str], data: Path, ranks: int, epochs: int) -> list[str]:
     """The command line of the run, but for its folder. The global batch is 32 on any number of ranks."""
     settings = {
         "data_dir": data,
@@ -63,7 +63,7 @@ def recipe(data: Path, ranks: int, epochs: int) -> list[str]:
     launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)] if ranks > 1 else []
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     recipe_file = ROOT / "configs/hrnet/hrnet_w18_small_digits_cpu.yaml"
-    return [*launcher, sys.executable, str(ROOT / "train.py"), "-c", str(recipe_file), *words]
+    return [*launcher, sys.executable, *job, "-c", str(recipe_file), *words]
 
 
 class Job:
@@ -147,12 +147,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=8, help="of 10 steps each (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     parser.add_argument("--longest", type=float, default=MOST_DELAY_S, help="longest time to a kill, s (default 25)")
+    train = [str(ROOT / "train.py")]
+    parser.add_argument("--job", nargs="+", default=train, help="what trains: a script and its first words")
     options = parser.parse_args(arguments)
     generator = random.Random(options.seed)
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch:
         place = Path(scratch)
         write_folder(place / "data", samples)
-        command = recipe(place / "data", options.ranks, options.epochs)
+        command = recipe(options.job, place / "data", options.ranks, options.epochs)
         begun = time.monotonic()
         finish(command, place / "reference", place / "output")
         print(f"the reference took {time.monotonic() - begun:.0f} s", flush=True)

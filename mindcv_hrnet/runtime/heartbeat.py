@@ -5,6 +5,7 @@ tells the first rank every second where it is, and the first one answers. Lines 
 first rank opens, and tells the others by a collective together with a password.
 """
 
+import errno
 import hmac
 import json
 import logging
@@ -43,6 +44,8 @@ MOST_ADDRESSES = 8
 MOST_GUESTS = 64  # connections that have not said who they are
 WORDS = 4  # of 16 bits, which travel as float32
 LEAVES = "leaves"
+# What a connection says of a host that is out of reach: no sign of life, like silence
+CUT_OFF = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
 class JsonChannel:
@@ -188,7 +191,8 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         line = self._lines.pop(rank)
         self._selector.unregister(line.socket)
         line.socket.close()
-        self._watch.lose(rank, str(error), time.monotonic())
+        if getattr(error, "errno", None) not in CUT_OFF:
+            self._watch.lose(rank, str(error), time.monotonic())
 
     def _hear(self, rank: int) -> None:
         """What `rank` has sent."""

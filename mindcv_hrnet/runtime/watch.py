@@ -109,6 +109,8 @@ class Watch:
         seconds = min((now - peer.moved for peer in self.peers.values()), default=0.0)
         first = min((peer.place.order for peer in self.peers.values()), default=None)
         behind = [peer for peer in self.peers.values() if peer.place.order == first]
+        if any(now - peer.heard > self.limit_s / 2 for peer in behind):
+            return "", False  # `look` judges silence
         if seconds < self.limit_s or len(behind) == len(self.peers):
             return "", False
         return f"{_names(behind)} holds up the others for {seconds:.0f} s, {behind[0].place}", seconds >= STUCK_S

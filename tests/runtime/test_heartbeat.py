@@ -1,5 +1,6 @@
 """Signs of life over real connections, between the ranks of a job that live in one process here."""
 
+import errno
 import json
 import logging
 import socket
@@ -117,6 +118,23 @@ def test_a_rank_that_leaves_with_an_error_has_ended(job, monkeypatch):
     wait_for(lambda: started.ended)
     assert "rank 1 (process " in started.said[0][0]
     assert "has ended without a word (its end of the connection is closed)" in started.said[0][0]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ETIMEDOUT, "has given no sign of life for 1 s"), (errno.ECONNRESET, "has ended")]
+)
+def test_a_connection_that_breaks_says_whether_the_host_is_out_of_reach(job, monkeypatch, number, said):
+    monkeypatch.setattr("mindcv_hrnet.runtime.watch.GRACE_S", 0.1)
+    started = job(2)
+    wait_for(lambda: 1 in started.ranks[0]._lines)
+    hang(started.ranks[1], monkeypatch)
+
+    def broken(value):
+        raise OSError(number, "broken")
+
+    monkeypatch.setattr(started.ranks[0]._lines[1], "send", broken)
+    wait_for(lambda: started.said[0])
+    assert f"on {socket.gethostname()}) {said}" in started.said[0][0]
 
 
 def test_a_rank_that_holds_up_the_others_is_told(job, caplog):
