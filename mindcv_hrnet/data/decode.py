@@ -26,7 +26,8 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM", "GIF")
-MAX_PIXELS = 178_956_970  # Pillow's limit for decompression bombs: half a gigabyte of RGB
+MAX_PIXELS = 120_000_000  # as RGB a third of a gigabyte, and decoders want it twice
+MAX_PIXELS_OF_PILLOW = 50_000_000  # it wants 18 bytes for each of a CMYK image
 MAX_SIDE = 65_535  # JPEG's own; decoders keep tables with an entry per row
 MAX_SCANS = 50  # of a JPEG; each may take as long as the whole image. Progressive ones have about ten
 MAX_SCANNED = 12 * MAX_PIXELS  # pixels times scans
@@ -309,6 +310,11 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:
+    if image.height * image.width > MAX_PIXELS_OF_PILLOW:
+        raise UnreadableImage(
+            f"its {image.width} x {image.height} pixels are more than the {MAX_PIXELS_OF_PILLOW} that are accepted of "
+            "its kind"
+        )
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)

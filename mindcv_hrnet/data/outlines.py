@@ -12,7 +12,7 @@ from mindcv_hrnet.data.prefetch import usable_workers
 from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.errors import DataError
-from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.runtime.files import open_regular, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def _problem(source: ImageFolder, index: int) -> str:
     """Path and reason; empty where the file looks like an image."""
     path = source.path(index)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             start = file.read(START_BYTES)
             file.seek(max(0, os.fstat(file.fileno()).st_size - END_BYTES))
             end = file.read(END_BYTES)

@@ -7,6 +7,7 @@ import time
 
 from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.runtime.files import NotAFile
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ STALLED_AFTER_S = 60.0
 MAX_STALLS = 3
 ROOT_POLL_S = 0.5
 # Another attempt cannot change these
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, NotAFile)
 
 
 class GivenUp(Exception):

@@ -6,15 +6,29 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mindcv_hrnet.errors import RunError, UserError
 
 _PIECE = 1 << 20
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes
+
+
+class NotAFile(OSError):
+    """A pipe, a device or a socket: reading it could wait for ever."""
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file to read it, unbuffered. Raises OSError, NotAFile at once where it is none."""
+    file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise NotAFile(errno.EINVAL, "it is a pipe, a device or a socket", path)
+    return file
 
 
 def can_be_a_path(text: str) -> bool:

@@ -167,6 +167,11 @@ def _checked(content: Any) -> Manifest:
     """The manifest that parsed JSON describes. Raises ValueError."""
     if not isinstance(content, dict):
         raise ValueError("it is no mapping")
+    if "state" in content and "states" not in content:
+        raise ValueError(
+            "version 0.2 or older has written it, with one state and no checksums; without it the weights can begin a "
+            "new run, and that version alone can go on with this one"
+        )
     model = _of_kind(content, "model", str)
     names = _of_kind(content, "class_names", list)
     if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):

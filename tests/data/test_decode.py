@@ -167,10 +167,18 @@ def png_header(height, width):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 178_956_970), (178_956_970, 1), (65_536, 1)])
+@pytest.mark.parametrize(("height", "width"), [(1, 120_000_000), (120_000_000, 1), (65_536, 1)])
 def test_sides_are_limited(height, width):
     with pytest.raises(UnreadableImage, match=f"^a side of its {width} x {height} pixels is longer than 65535$"):
         decode(png_header(height, width))
+
+
+@pytest.mark.parametrize(("mode", "fmt"), [("CMYK", "JPEG"), ("P", "GIF")])
+def test_what_pillow_decodes_has_a_limit_of_its_own(mode, fmt, encoded, monkeypatch):
+    """A CMYK image of 120 million pixels would take 2.2 GB."""
+    monkeypatch.setattr("mindcv_hrnet.data.decode.MAX_PIXELS_OF_PILLOW", 63)
+    with pytest.raises(UnreadableImage, match=r"^its 8 x 8 pixels are more than the 63 that are accepted of its kind$"):
+        decode(encoded(Image.new(mode, (8, 8)), fmt))
 
 
 @pytest.mark.parametrize("side", [(1, 65_535), (65_535, 1)])
@@ -217,7 +225,7 @@ def test_decompression_bombs_are_refused_by_their_header(fmt, field, photos, enc
     data = encoded(photos[0], fmt)
     assert field in data
     bomb = b"\x08\xff\xff\xff\xff" if fmt == "JPEG" else b"\x00\x01\x00\x00\x00\x01\x00\x00"
-    with pytest.raises(UnreadableImage, match="pixels are more than the 178956970 that are accepted"):
+    with pytest.raises(UnreadableImage, match="pixels are more than the 120000000 that are accepted"):
         decode(data.replace(field, bomb))
 
 
@@ -247,7 +255,7 @@ def test_bombs_in_other_formats_never_reach_a_decoder(limit, fmt, encoded, monke
     image, field, huge = BOMBS[fmt]
     data = encoded(image, fmt.replace("PGM", "PPM"))
     assert field in data
-    with pytest.raises(UnreadableImage, match="pixels are more than the 178956970 that are accepted"):
+    with pytest.raises(UnreadableImage, match="pixels are more than the 120000000 that are accepted"):
         decode(data.replace(field, huge))
 
 

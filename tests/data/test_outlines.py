@@ -2,14 +2,17 @@
 
 import io
 import os
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mindcv_hrnet.data.outlines import check_files
+from mindcv_hrnet.data.retry import PatientReader
 from mindcv_hrnet.data.sources.folder import ImageFolder
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.runtime.files import NotAFile
 
 FORMATS = {"JPEG": "jpg", "PNG": "png", "BMP": "bmp", "TIFF": "tiff", "WEBP": "webp", "GIF": "gif", "PPM": "ppm"}
 
@@ -70,3 +73,17 @@ def test_a_file_that_has_gone_since(source):
     os.unlink(found.path(0))
     with pytest.raises(DataError, match=r"a.jpg: it cannot be read \(No such file or directory\)"):
         check_files(found, workers=1)
+
+
+def test_what_is_no_file_is_told_and_never_waited_for(source):
+    found = source({"a.jpg": encoded("JPEG"), "pipe.jpg": b""})
+    pipe = found.path(1 if "pipe" in found.path(1) else 0)
+    os.unlink(pipe)
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match=r"pipe.jpg: it cannot be read \(it is a pipe, a device or a socket\)"):
+        check_files(found, workers=1)
+    reader = PatientReader(found)
+    begun = time.monotonic()
+    with pytest.raises(NotAFile):
+        reader([found.path(0), found.path(1)].index(pipe))
+    assert time.monotonic() - begun < 1  # another attempt would not change it

@@ -102,6 +102,13 @@ def test_what_makes_no_sense(tmp_path, path, value, reason):
     assert text.endswith("); restore or remove the file")
 
 
+def test_a_manifest_of_an_older_version_says_so(tmp_path):
+    content = {"model": "tiny", "class_names": ["a"], "checkpoints": [], "best": None, "state": "tiny-state-1.ckpt"}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"version 0\.2 or older has written it, with one state and no checksums"):
+        Manifest.read(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     ["[]", "5", "null", "", "{", '"x"', "[" * 200_000, '{"a":' * 100_000, "1" * 5000, '{"model": ' + "9" * 5000 + "}"],

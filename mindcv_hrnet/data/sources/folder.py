@@ -8,6 +8,7 @@ import numpy as np
 from mindcv_hrnet.data.sources.class_names import check_names, numbers_of
 from mindcv_hrnet.data.sources.folder_index import SUFFIXES, folder_index
 from mindcv_hrnet.errors import DataError
+from mindcv_hrnet.runtime.files import open_regular
 
 
 class ImageFolder:
@@ -45,7 +46,7 @@ class ImageFolder:
 
     def read(self, index: int) -> bytes:
         """Content of the image file. Raises OSError."""
-        with open(self.path(index), "rb", buffering=0) as file:
+        with open_regular(self.path(index)) as file:
             return file.read()
 
     def _check_classes(self, found: Sequence[str], training: bool) -> None:
