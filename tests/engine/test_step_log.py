@@ -1,5 +1,6 @@
 """What a run says after its steps: lines, rows, the bar; and how long it has waited for data."""
 
+import json
 import logging
 import time
 from types import SimpleNamespace
@@ -7,13 +8,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from step_contexts import step_context
+from terminals import Screen, terminal
 
+from mindcv_hrnet.cli import set_up_logging
 from mindcv_hrnet.engine.run_shape import RunShape
 from mindcv_hrnet.engine.step_log import DataWait, Gauges, StepLog
 from mindcv_hrnet.runtime.distributed import Cluster
 
 SHAPE = RunShape(epochs=4, steps_per_epoch=3, global_batch_size=8, first_step=3)
 RATES = np.linspace(0.1, 1.2, SHAPE.steps)
+
+
+@pytest.fixture
+def quiet():
+    """The package's logger as it was, once the test is over."""
+    logger = logging.getLogger("mindcv_hrnet")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 class Readings:
@@ -96,6 +108,41 @@ def test_waiting_is_what_passes_between_the_end_of_a_step_and_the_next_batch():
     log.on_train_step_end(step_context(2))
     log.on_train_step_end(step_context(3))
     assert 25 < log.close_epoch().data_wait <= 50
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_on_a_terminal_an_epoch_has_a_bar_and_its_lines_stand_above_it(monkeypatch, quiet, columns):
+    with terminal(monkeypatch, columns) as written:
+        set_up_logging()
+        log, _, run = step_log(interval=3)
+        compiling = Screen(written())[-1]
+        run(1, 2)
+        log.bar.refresh()
+        drawn = Screen(written())[-1]
+        run(3)
+        log.close_epoch()
+        lines = Screen(written())
+    assert compiling.startswith("epoch 2/4 ") and compiling.endswith("0/3  the first step compiles")
+    assert drawn.startswith("epoch 2/4 █") and len(drawn) < columns
+    assert (
+        "2/3  loss 0.2500" in drawn and " data 0 %  left 0:0" in drawn and ("top-1 50.0 %" in drawn) == (columns > 80)
+    )
+    assert [line.split(":")[0] if "first" in line else line.split("  ")[1] for line in lines[:-1]] == [
+        "first step, compilation included",
+        "step 3/3",
+    ]
+    assert lines[-1] == ""
+
+
+def test_for_machines_each_line_is_an_object(quiet, capsys):
+    set_up_logging("json")
+    _, _, run = step_log(interval=1)
+    run(1, 2)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["kind"] for each in told] == ["notice", "step", "step"]
+    assert told[0]["message"].startswith("first step, compilation included")
+    assert (told[2]["step"], told[2]["top1"], told[2]["device_memory_gib"]) == (5, 50.0, None)
+    assert told[1]["images_per_second"] is None and told[2]["images_per_second"] > 0
 
 
 def test_a_device_tells_its_memory_and_a_cpu_does_not(monkeypatch):
