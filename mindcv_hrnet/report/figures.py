@@ -105,6 +105,11 @@ def unchanged(columns: Columns) -> list[str]:
     ]
 
 
+def empty(columns: Columns) -> list[str]:
+    """Columns without any value, as words."""
+    return [words(name).lower() for name, values in columns.items() if np.isnan(values).all()]
+
+
 def _changes(values: np.ndarray) -> bool:
     there = values[~np.isnan(values)]
     return len(there) > 0 and bool((there != there[0]).any())

@@ -28,7 +28,7 @@ from mindcv_hrnet.report.chapters import (
     tiles_of,
 )
 from mindcv_hrnet.report.differences import KeyRow, differing
-from mindcv_hrnet.report.figures import figures_of, figures_of_all, step_figures, unchanged
+from mindcv_hrnet.report.figures import empty, figures_of, figures_of_all, step_figures, unchanged
 from mindcv_hrnet.report.findings import Findings
 from mindcv_hrnet.report.run_files import RunRecord
 
@@ -91,6 +91,7 @@ def _chapter(place: int, run: RunRecord, findings: Findings, reference: tuple[st
         "figures": figures_of(run),
         "step_figures": step_figures([run]),
         "level": ", ".join(unchanged(run.steps)),
+        "empty": ", ".join(dict.fromkeys([*empty(run.epochs), *empty(run.steps)])),
         "findings": findings,
         "answers": answers_of(run, findings),
         "data": data_of(findings, names),
