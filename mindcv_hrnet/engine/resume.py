@@ -101,9 +101,9 @@ def check_sizes(resumed: Resumed, shape: RunShape, images: Images, cluster: Clus
             images.validation,
             entry.validation_images,
         )
-    if entry.ranks != cluster.size:
+    if entry.ranks != cluster.size and cluster.is_main:
         logger.warning(
-            "%d ranks go on with what %d have begun: the same images make a step, rounding differs, and so do "
+            "ranks: %d now, %d before: the same images make a step, rounding differs, and so do "
             "batch-norm statistics without sync_bn and what mixup and cutmix draw",
             cluster.size,
             entry.ranks,

@@ -159,5 +159,5 @@ def test_sizes(saved, caplog):
         check_sizes(resumed, RunShape(2, 10, 8, 20), Images(80, 0), Cluster())
     shrunk, ranks, done = caplog.messages
     assert shrunk == "the validation split has 19 images, it had 20; scores cannot be compared with the earlier ones"
-    assert ranks.startswith("2 ranks go on with what 1 have begun")
+    assert ranks.startswith("ranks: 2 now, 1 before: the same images make a step")
     assert done == f"{saved}: all 2 epochs are done; raise --epoch_size to go on"

@@ -7,10 +7,14 @@ import socket
 
 import mindspore as ms
 import numpy as np
+import observables as see
 import pytest
 
 from integration.conftest import RECIPE, SHORT, mpirun
 from integration.test_commands import counts
+from mindcv_hrnet.jobs.train import train
+from mindcv_hrnet.recipe.config import parse_config
+from mindcv_hrnet.weights import read_entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 
@@ -69,6 +73,32 @@ def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measure
     np.testing.assert_allclose(first, alone, atol=1e-5)
     _, apart, _ = on_one_and_two_ranks(workplace, "synced", "no-sync")
     assert np.abs(apart - alone).max() > 1e-2
+
+
+@pytest.mark.usefixtures("pynative")  # restores the mode
+def test_two_ranks_go_on_with_what_one_has_begun(workplace, digits, tmp_path):
+    """1 x 32 images, then 2 x 16, with synchronised statistics; AdamW would enlarge the rounding of small gradients."""
+    settings = ("-c", RECIPE, "--data_dir", digits, *SHORT, "--opt", "momentum", "--lr", "0.05")
+    settings = (*settings, "--device_target", "CPU", "--sync_bn", "True", "--val_while_train", "False")
+    settings = (*settings, "--ckpt_save_policy", "latest_k")
+    for name, epochs in (("alone", "2"), ("shared", "1")):
+        with see.sketched():
+            words = (*settings, "--batch_size", "32", "--epoch_size", epochs, "--ckpt_save_dir", tmp_path / name)
+            train(parse_config(list(map(str, words))))
+    outcome = workplace.run(
+        *("tests/helpers/sketch_job.py", "train", *settings, "--batch_size", "16", "--epoch_size", "2", "--resume"),
+        *("--ckpt_save_dir", tmp_path / "shared"),
+        launcher=mpirun(2),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("ranks: 2 now, 1 before: the same images make a step, rounding differs") == 1
+    alone, shared, begun = (
+        read_entries(str(tmp_path / name / f"hrnet_w18_small-{epoch}.ckpt"))
+        for name, epoch in (("alone", 2), ("shared", 2), ("shared", 1))
+    )
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value, atol=1e-5, err_msg=name)
+    assert max(np.abs(alone[name] - begun[name]).max() for name in alone) > 1e-3
 
 
 def test_msrun_starts_the_same_job(workplace, tmp_path):
