@@ -142,7 +142,7 @@ def classes_of(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]
         accuracies = np.array([row.accuracy for row in rows])
         context["lowest"], context["highest"] = rows[:EXTREMES], rows[-EXTREMES:][::-1]
         context["chart"] = histogram(
-            accuracies, np.linspace(0, 100, 21), "Accuracy of classes", "accuracy of the class, %", "classes"
+            accuracies, np.linspace(0, 100, 21), "Accuracy of classes", "accuracy, %", "classes"
         )
         context["median"] = float(np.median(accuracies))
     return context

@@ -90,8 +90,6 @@ def read_run(folder: Path, name: str) -> RunRecord:
         raise RunError(f"{folder}: has no {RECIPE}, which says what was run; restore it")
     remarks: list[str] = []
     steps = read_columns(folder / STEPS, "step") if (folder / STEPS).is_file() else {}
-    if not steps:
-        remarks.append(f"The folder has no {STEPS}: curves within the epochs are not known.")
     starts = _read_history(folder / HISTORY, remarks)
     return RunRecord(folder, name, manifest, config, read_columns(folder / METRICS, "epoch"), starts, steps, remarks)
 

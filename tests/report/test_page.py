@@ -117,7 +117,7 @@ def test_columns_and_starts_of_later_versions(tmp_path, write_report):
     text = write_report([run], tmp_path / "a.html", "--evaluate", "False")
     curves = words(part(text, "curves"))
     assert "New one" in curves and "new one: measured in 5 of 6 epochs." in curves
-    assert "The folder has no steps.csv" in words(part(text, "results"))
+    assert "The folder has no steps.csv" in curves
     assert "When now" in words(part(text, "environment"))
 
 
