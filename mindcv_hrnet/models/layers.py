@@ -23,6 +23,31 @@ def replace_operation(layer: nn.Cell, name: str, operation: Any) -> None:
     setattr(layer, name, operation)
 
 
+def shape_of_graph(cell: nn.Cell) -> tuple[Any, ...]:
+    """Everything that the compiled graph of a cell depends on, but for the values of parameters and inputs."""
+    settings = {name: str(value) for name, value in vars(cell).items() if not name.startswith("_")}
+    settings["again"] = str(cell.get_scope()).startswith("recompute_")  # where MindSpore notes it
+    parameters = [(own.shape, str(own.dtype), own.requires_grad) for own in cell.get_parameters(expand=False)]
+    return type(cell).__name__, settings, cell.get_flags(), parameters, [shape_of_graph(inner) for inner in cell.cells()]
+
+
+class Reused(nn.Cell):
+    """A layer that is compiled once for all layers with the same `shape_of_graph`.
+
+    It is MindSpore's `lazy_inline` with the policy "front", which asks for no device: all that the back end gets is the
+    graph that it would get without, sooner. The key is the layer's state when it is compiled, where MindSpore's
+    decorator takes the arguments of `__init__`: they tell nothing of precision or of what was frozen since. No such
+    layer may hold another: MindSpore 2.10 then computes with the wrong parameters, and does not say so.
+    """
+
+    no_inline = False
+
+    @property
+    def cell_init_args(self) -> str:
+        """What MindSpore compares, by the name that it has there."""
+        return f"lazy_inline_{shape_of_graph(self)}"
+
+
 class CastTo(nn.Cell):
     """Any tensor -> the same values in `dtype`: where half precision begins and ends."""
 
@@ -36,7 +61,7 @@ class CastTo(nn.Cell):
         return self.cast(x, self.dtype)
 
 
-class Conv2d(nn.Cell):
+class Conv2d(Reused):
     """(N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride)), odd kernels, never a bias.
 
     Weights start kaiming-normal over the fan-out, as in the paper's code. A bias would be cancelled by the batch
@@ -57,7 +82,7 @@ class Conv2d(nn.Cell):
         return self.convolve(x, self.cast(self.weight, x.dtype))
 
 
-class BatchNorm(nn.Cell):
+class BatchNorm(Reused):
     """(N, C, H, W) -> same: batch statistics while training, moving ones otherwise and where it is `frozen`.
 
     `momentum` is the share of the old moving statistics that stays (PyTorch counts the other share). Parameters and
