@@ -19,7 +19,7 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
     """Steps of a small network on this rank's share of fixed batches of 8, with everything that must agree on ranks.
 
     linear: a classifier without batch norm, clipped. accumulated: the same in halves of a batch, with a moving average.
-    synced: an HRNet of some thousand parameters with synchronised batch norm. overflow: `linear`, accumulated, with a
+    synced: a stem, a bottleneck and a classifier with synchronised batch norm. overflow: `linear`, accumulated, with a
     dynamic scale of 64, where the last rank alone finds its gradients not finite. drifted: `linear`, one bit of whose
     weights then changes on the last rank.
     """
@@ -30,16 +30,17 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
     from mindcv_hrnet.engine.preprocess import Preprocess
     from mindcv_hrnet.engine.rank_agreement import check_equal_weights
     from mindcv_hrnet.engine.step import TrainStep
-    from mindcv_hrnet.models import HRNet, Spec, synchronise
+    from mindcv_hrnet.models import synchronise
     from mindcv_hrnet.recipe.keys import LossConfig, OptimizerConfig, TrainConfig
     from mindcv_hrnet.runtime.distributed import connect
 
     cluster = connect(distribute=True, device_target="CPU")
     side, train = 8, TrainConfig(clip_grad=True, clip_value=0.2)
     if kind == "synced":
+        from observables import Sketch
+
         side = 32
-        spec = Spec(2, (1, 8), (1, 1, 1), 1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20)
-        network = HRNet(spec, 4)
+        network = Sketch(4, 3)
         if cluster.size > 1 and statistics == "sync":
             synchronise(network, cluster.size)
     else:
@@ -81,7 +82,7 @@ def train_steps(kind: str, statistics: str = "sync") -> dict[str, object]:
     return {
         "rank": cluster.rank,
         "size": cluster.size,
-        "values": values[::17].tolist(),
+        "values": values[:: 1 if kind == "synced" else 17].tolist(),
         "totals": step.totals.take(),
         "scale": float(step.scale.value.asnumpy()),
     }

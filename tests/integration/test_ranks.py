@@ -66,7 +66,7 @@ def test_one_bit_of_a_weight_that_differs_ends_the_run(workplace):
 
 
 def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measured):
-    """Weights and moving statistics of an HRNet after three steps; without sync_bn they differ."""
+    """Weights and moving statistics after three steps; without sync_bn they differ."""
     alone, first, second = on_one_and_two_ranks(workplace, "synced")
     np.testing.assert_array_equal(first, second)
     measured("sync_bn", first, alone)
