@@ -28,7 +28,13 @@ def shape_of_graph(cell: nn.Cell) -> tuple[Any, ...]:
     settings = {name: str(value) for name, value in vars(cell).items() if not name.startswith("_")}
     settings["again"] = str(cell.get_scope()).startswith("recompute_")  # where MindSpore notes it
     parameters = [(own.shape, str(own.dtype), own.requires_grad) for own in cell.get_parameters(expand=False)]
-    return type(cell).__name__, settings, cell.get_flags(), parameters, [shape_of_graph(inner) for inner in cell.cells()]
+    return (
+        type(cell).__name__,
+        settings,
+        cell.get_flags(),
+        parameters,
+        [shape_of_graph(inner) for inner in cell.cells()],
+    )
 
 
 class Reused(nn.Cell):
