@@ -26,11 +26,12 @@ def replace_operation(layer: nn.Cell, name: str, operation: Any) -> None:
 def shape_of_graph(cell: nn.Cell) -> tuple[Any, ...]:
     """Everything that the compiled graph of a cell depends on, but for the values of parameters and inputs."""
     settings = {name: str(value) for name, value in vars(cell).items() if not name.startswith("_")}
-    settings["again"] = str(cell.get_scope()).startswith("recompute_")  # where MindSpore notes it
+    again = str(cell.get_scope()).startswith("recompute_")  # where MindSpore notes it
     parameters = [(own.shape, str(own.dtype), own.requires_grad) for own in cell.get_parameters(expand=False)]
     return (
         type(cell).__name__,
         settings,
+        again,
         cell.get_flags(),
         parameters,
         [shape_of_graph(inner) for inner in cell.cells()],
