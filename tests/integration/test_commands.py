@@ -29,6 +29,7 @@ def test_a_run_folder_explains_itself(trained):
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert sorted(file.name for file in run.iterdir()) == [
         "config.yaml",
+        "events",
         "history.jsonl",
         "hrnet_w18_small-1.ckpt",
         "hrnet_w18_small-2.ckpt",
@@ -38,6 +39,7 @@ def test_a_run_folder_explains_itself(trained):
         "manifest.json",
         "metrics.csv",
         "run.log",
+        "steps.csv",
     ]
     assert [entry["epoch"] for entry in manifest["checkpoints"]] == [1, 2]
     assert manifest["class_names"] == [str(digit) for digit in range(10)]
