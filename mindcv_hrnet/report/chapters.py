@@ -22,6 +22,7 @@ FEW = 50
 NUMBERED = 20
 """Up to so many classes the confusion matrix has numbers in its cells."""
 EXTREMES = 15
+SHORT_NAME = 4  # characters; longer names stand upright above the columns of the matrix
 SHORT, PAIRS, PICTURES = 10, 20, 24
 NONE = "\N{EN DASH}"
 LEVELS = (0.0, 2.0, 5.0, 10.0, 20.0)
@@ -177,6 +178,7 @@ def confusion_of(predictions: Predictions, names: Sequence[str]) -> dict[str, An
             for answer, count in enumerate(row)
         ]
         context["matrix"].append((names[label], cells))
+    context["upright"] = max(map(len, names)) > SHORT_NAME
     context["numbered"] = len(names) <= NUMBERED
     return context
 

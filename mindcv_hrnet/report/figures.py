@@ -51,7 +51,7 @@ STEP_LINES = {
     "loss_scale": Line("Loss scale", "Loss scale", "loss scale"),
     "images_per_second": LINES["images_per_second"],
     "data_wait": LINES["data_wait"],
-    "device_memory_gib": Line("Device memory, GiB", "Device memory, GiB", "in use", from_zero=True),
+    "device_memory_gib": Line("Device memory", "Device memory, GiB", "in use", from_zero=True),
 }
 UNDRAWN = ("epoch", "step")
 
@@ -99,7 +99,7 @@ def unchanged(columns: Columns) -> list[str]:
     """Columns of steps.csv with one value at every step, as words: "loss scale 1"."""
     same = [name for name in columns if name not in UNDRAWN and not _changes(columns[name])]
     return [
-        f"{words(name).lower()} {number(float(np.nanmax(columns[name])))}"
+        f"{_in_a_sentence(name)} {number(float(np.nanmax(columns[name])))}"
         for name in same
         if not np.isnan(columns[name]).all()
     ]
@@ -107,7 +107,12 @@ def unchanged(columns: Columns) -> list[str]:
 
 def empty(columns: Columns) -> list[str]:
     """Columns without any value, as words."""
-    return [words(name).lower() for name, values in columns.items() if np.isnan(values).all()]
+    return [_in_a_sentence(name) for name, values in columns.items() if np.isnan(values).all()]
+
+
+def _in_a_sentence(column: str) -> str:
+    name = STEP_LINES[column].words if column in STEP_LINES else words(column)
+    return name[0].lower() + name[1:]
 
 
 def _changes(values: np.ndarray) -> bool:

@@ -4,6 +4,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from made_up_runs import write_answers, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt-get install chromium")
@@ -71,9 +72,7 @@ def test_tables_are_sorted_by_their_heads(browser, page):
 
 
 def test_a_class_among_many_is_found(browser, tmp_path, write_report):
-    from made_up_runs import write_answers, write_run
-
-    names = tuple(f"class {k}" for k in range(60))
+    names = tuple(f"class {k}" for k in range(60))  # too many for a matrix
     answers = write_answers(tmp_path / "p.csv", names, 2)
     run = write_run(tmp_path / "run", names)
     write_report([run], tmp_path / "a.html", "--predictions", answers)
@@ -82,6 +81,16 @@ def test_a_class_among_many_is_found(browser, tmp_path, write_report):
         tab.get_by_label("Find a class").fill("class 5")
         assert tab.locator("output").inner_text() == "11 of 60"
         assert tab.locator("details.all tbody tr:visible").count() == 11
+
+
+def test_a_matrix_of_many_classes_scrolls_within_itself(browser, tmp_path, write_report):
+    names = tuple(f"a long name {k}" for k in range(40))
+    answers = write_answers(tmp_path / "p.csv", names, 2)
+    run = write_run(tmp_path / "run", names)
+    write_report([run], tmp_path / "a.html", "--predictions", answers)
+    with opened(browser, tmp_path / "a.html", viewport={"width": 390, "height": 800}) as tab:
+        assert tab.locator("table.matrix.dense.upright tbody tr").count() == 40
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_on_paper_it_is_light_and_whole(browser, page):

@@ -33,10 +33,11 @@ def test_every_part_is_there(page):
     ]
     assert "validation top-5 98.5 training top-1 90" in words(curves)
     assert (
-        "Not drawn, because it never changed: top-1 50, learning rate 0.001, loss scale 1, images per second 140, "
+        "Not drawn, because it never changed: training top-1, epoch so far 50, "
+        "learning rate 0.001, loss scale 1, images per second 140, "
         "waiting for data 0.5." in words(curves)
     )
-    assert "Without any value in this run: device memory gib." in words(curves)
+    assert "Without any value in this run: device memory." in words(curves)
     assert part(text, "classes").count("<tr>") == 1 + 6
     assert part(text, "confusion").count('class="lown"') == 6
     assert "expected calibration error (ECE), 15 bins" in words(part(text, "calibration"))
