@@ -45,7 +45,7 @@ def write_page(
     script = (TEMPLATE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     first = runs[0]
-    return (
+    text = (
         _environment()
         .get_template("page.html")
         .render(
@@ -60,6 +60,7 @@ def write_page(
             policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         )
     )
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # file names need not be UTF-8
 
 
 @lru_cache

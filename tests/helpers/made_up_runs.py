@@ -66,7 +66,7 @@ def write_answers(path, class_names, images_of_each, *, right=0.8, seed=0, root=
     generator, count = np.random.default_rng(seed), len(class_names)
     labels = np.repeat(np.arange(count), images_of_each)
     top = min(5, count)
-    steps = 1 + generator.permuted(np.tile(np.arange(count - 1), (1, 1)), axis=1)[0, : top - 1]
+    steps = 1 + generator.permutation(count - 1)[: top - 1]
     hit = generator.random(len(labels)) < right
     first = np.where(hit, labels, (labels + generator.integers(1, min(count, 4), len(labels))) % count)
     confidence = np.clip(generator.normal(np.where(hit, 0.85, 0.6), 0.12), 0.3, 1.0)

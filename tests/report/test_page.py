@@ -114,12 +114,14 @@ def test_columns_and_starts_of_later_versions(tmp_path, write_report):
     more = [f"{line},{cell}" for line, cell in zip(lines, ("new_one", 3, 2, "", 4, 5, 6), strict=True)]
     (run / "metrics.csv").write_text("\n".join(more) + "\n")
     (run / "steps.csv").unlink()
-    (run / "history.jsonl").write_text('{"when": "now", "versions": {"mindspore": "3"}, "unknown": [1]}\n')
+    (run / "history.jsonl").write_text(
+        '{"when": "now", "versions": {"mindspore": "3"}, "host": "\\udcff", "unknown": [1]}\n'
+    )
     text = write_report([run], tmp_path / "a.html", "--evaluate", "False")
     curves = words(part(text, "curves"))
     assert "New one" in curves and "new one: measured in 5 of 6 epochs." in curves
     assert "The folder has no steps.csv" in curves
-    assert "When now" in words(part(text, "environment"))
+    assert "When now Host \\udcff Versions mindspore 3" in words(part(text, "environment"))
 
 
 def test_imagenet_stays_small(tmp_path, write_report):
