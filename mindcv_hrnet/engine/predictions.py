@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mindcv_hrnet.data.sources.source import Source
-from mindcv_hrnet.errors import DataError, nearest
+from mindcv_hrnet.errors import DataError, nearest, one_line
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
 from mindcv_hrnet.runtime.files import reason_of, write_text
 
@@ -86,7 +86,7 @@ class Predictions:
             answers = zip(self.classes[index], self.probabilities[index], strict=True)
             cells = [cell for k, p in answers for cell in (names[k], f"{p:.6f}")]
             own = f"{self.label_probability[index]:.6f}"
-            table.writerow([source.path(index), names[self.labels[index]], own, *cells])
+            table.writerow([one_line(source.path(index)), names[self.labels[index]], own, *cells])
         write_text(path, text.getvalue())
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from mindcv_hrnet.data.decode import UnreadableImage, decode
 from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.engine.predictions import Predictions
+from mindcv_hrnet.errors import one_line
 from mindcv_hrnet.runtime.files import reason_of
 
 SIDE = 176  # pixels of the longer side: sharp at the 132 that the page gives it
@@ -56,7 +57,7 @@ def confident_mistakes(
 def _picture_of(source: Source | None, index: int, file: str) -> tuple[str, str]:
     if source is None:
         return "", "The images are not here."
-    if index >= len(source) or Path(source.path(index)).name != Path(file).name:
+    if index >= len(source) or one_line(Path(source.path(index)).name) != one_line(Path(file).name):
         return "", "The data set has another image in this place."
     try:
         return thumbnail(decode(source.read(index))), ""

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from observables import Sketch, sketched
 from PIL import Image
 
-from mindcv_hrnet.engine.predictions import Collector, Predictions
+from mindcv_hrnet.engine.predictions import Collector, Predictions, read_predictions
 from mindcv_hrnet.errors import DataError
 from mindcv_hrnet.jobs.validate import validate
 from mindcv_hrnet.recipe.config import parse_config
@@ -164,6 +166,15 @@ def test_ranks_put_their_answers_together(monkeypatch):
     np.testing.assert_array_equal(together.classes, expected.classes)
     np.testing.assert_array_equal(together.probabilities, expected.probabilities)
     np.testing.assert_array_equal(together.label_probability, expected.label_probability)
+
+
+def test_a_file_whose_name_is_not_utf_8(tmp_path):
+    one = np.ones((1, 1), np.float32)
+    answers = Predictions(np.zeros(1, np.int32), np.zeros((1, 1), np.int32), one, one[0])
+    answers.write(tmp_path / "p.csv", SimpleNamespace(class_names=("a",), path=lambda index: os.fsdecode(b"\xff.png")))
+    assert rows_of(tmp_path / "p.csv")[0]["image"] == "\\udcff.png"
+    found = read_predictions(tmp_path / "p.csv", ("a",))
+    assert found.files == ["\\udcff.png"] and found.predictions.correct.tolist() == [True]
 
 
 def test_confusion_and_calibration():
