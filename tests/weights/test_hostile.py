@@ -177,6 +177,22 @@ def varint(number):
     return bytes([*out, number])
 
 
+@pytest.mark.parametrize("kind", ["plain", "comment", "zip64"])
+def test_a_zip_directory_that_never_ends(tmp_path, kind):
+    """400,000 records without a name would become objects of 300 MB."""
+    record = b"PK\1\2" + bytes(42)
+    directory = record * 400_000
+    size = len(directory)
+    stated = 0xFFFFFFFF if kind == "zip64" else size
+    comment = b"PK" * 20 if kind == "comment" else b""
+    zip64 = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 400_000, 400_000, size, 4)
+    zip64 += struct.pack("<4sIQI", b"PK\6\7", 0, 4 + size, 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, stated, 4, len(comment)) + comment
+    path = tmp_path / "o.pth"
+    path.write_bytes(b"PK\3\4" + directory + (zip64 if kind == "zip64" else b"") + end)
+    assert f"its zip directory has {size} bytes, more than 16777216" in refusal(path)
+
+
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.ckpt")
     for path in (tmp_path / "pipe.ckpt", "/dev/zero"):

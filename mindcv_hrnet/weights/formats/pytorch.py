@@ -29,6 +29,10 @@ STORAGES = {
     **{"ByteStorage": "u1", "BoolStorage": "?"},
 }
 CLASS_NAMES_RECORD = f".mindcv_hrnet/{CLASS_NAMES}.json"  # PyTorch passes over records that it does not know
+MOST_DIRECTORY_BYTES = 1 << 24  # of a zip file: 100 bytes for each of `MOST_TENSORS` are less
+# A zip file's last record, of 22 bytes and a comment of 65,535 at most; 76 bytes before it begins zip64's
+ZIP_END_BYTES, ZIP64_BEFORE_END = 22, 76
+ZIP_TAIL = ZIP_END_BYTES + 65_535 + ZIP64_BEFORE_END
 MOST_SHARED = 4  # times that a value may be in several tensors, on average
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts keep the weights. Like timm, the averaged ones are taken where both are there."""
@@ -90,8 +94,25 @@ CONSTRUCTORS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
 }
 
 
+def _check_directory(path: Path) -> None:
+    """Raise ValueError for a zip directory longer than any file of weights has: zipfile reads it as a whole."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - ZIP_TAIL))
+        tail = file.read()
+    end = len(tail) - ZIP_END_BYTES
+    if not (tail[max(end, 0) :].startswith(b"PK\5\6") and tail.endswith(b"\0\0")):
+        end = tail.rfind(b"PK\5\6")  # before a comment
+    if 0 <= end <= len(tail) - ZIP_END_BYTES:
+        (size,) = struct.unpack_from("<I", tail, end + 12)
+        if size == 0xFFFFFFFF and end >= ZIP64_BEFORE_END:
+            (size,) = struct.unpack_from("<Q", tail, end - ZIP64_BEFORE_END + 40)
+        if size > MOST_DIRECTORY_BYTES:
+            raise ValueError(f"its zip directory has {size} bytes, more than {MOST_DIRECTORY_BYTES}")
+
+
 def read_zip(path: Path) -> Contents:
     """What is in a file that `torch.save` wrote since version 1.6."""
+    _check_directory(path)
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
