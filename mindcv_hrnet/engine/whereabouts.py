@@ -6,7 +6,6 @@ from mindspore.train import Callback
 
 from mindcv_hrnet.engine.callbacks import step_of
 from mindcv_hrnet.engine.run_shape import RunShape
-from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.runtime.heartbeat import Heartbeat
 from mindcv_hrnet.runtime.watch import Place
 
@@ -14,15 +13,15 @@ from mindcv_hrnet.runtime.watch import Place
 class Whereabouts(Callback):
     """The first of the callbacks, so that what the others do belongs to the time after the step.
 
-    Where an accelerator compiles, a rank may be silent for long. On CPU other threads go on meanwhile.
+    While it compiles, a rank may be silent for longer.
     """
 
-    def __init__(self, shape: RunShape, heartbeat: Heartbeat, cluster: Cluster):
+    def __init__(self, shape: RunShape, heartbeat: Heartbeat):
         super().__init__()
         self.shape, self.heartbeat = shape, heartbeat
         self.step = shape.first_step
-        self.trains = self.validates = cluster.device != "CPU"  # for the first time, and so compiles
-        heartbeat.tell(Place(self.step, patient=self.validates))
+        self.trains = self.validates = True  # for the first time, and so compiles
+        heartbeat.tell(Place(self.step, patient=True))
 
     def on_train_step_begin(self, run_context: Any) -> None:
         """The images are there."""

@@ -32,7 +32,7 @@ from mindcv_hrnet.runtime.distributed import (
     own_addresses,
 )
 from mindcv_hrnet.runtime.signals import Stopped, stop_requests
-from mindcv_hrnet.runtime.watch import Place, Watch
+from mindcv_hrnet.runtime.watch import PATIENT_S, PATIENT_TIMES, Place, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
 
     def __init__(self, cluster: Cluster, limit_s: float, record: Callable[[str], object] = str):
         self.cluster, self.limit_s, self.record = cluster, limit_s, record
-        self.place = Place(patient=cluster.device != "CPU")
+        self.place = Place(patient=True)
         self.advice = ""
         self._in_order = False
         self._lines: dict[int, JsonChannel] = {}
@@ -104,7 +104,8 @@ class Heartbeat(AbstractContextManager["Heartbeat"]):
         if self.cluster.size == 1 or not self.limit_s:
             return self
         self.interval = min(INTERVAL_S, self.limit_s / 5)
-        self._watch = Watch(self.limit_s, time.monotonic())
+        patient_s = PATIENT_TIMES * self.limit_s if self.cluster.device == "CPU" else PATIENT_S
+        self._watch = Watch(self.limit_s, time.monotonic(), patient_s)
         listener = _listen() if self.cluster.is_main else None
         self._password, port, addresses = _agree(listener, self.cluster)
         self._selector.register(self._woken, selectors.EVENT_READ)

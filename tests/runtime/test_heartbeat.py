@@ -126,7 +126,8 @@ def test_a_rank_that_leaves_with_an_error_has_ended(job, monkeypatch):
 def test_a_connection_that_breaks_says_whether_the_host_is_out_of_reach(job, monkeypatch, number, said):
     monkeypatch.setattr("mindcv_hrnet.runtime.watch.GRACE_S", 0.1)
     started = job(2)
-    wait_for(lambda: 1 in started.ranks[0]._lines)
+    started.ranks[1].tell(Place(3))
+    wait_for(lambda: started.ranks[0]._watch.peers.get(1) and started.ranks[0]._watch.peers[1].place.step == 3)
     hang(started.ranks[1], monkeypatch)
 
     def broken(value):
@@ -207,3 +208,11 @@ def test_a_line_is_put_together_from_its_pieces():
         other.close()
         with pytest.raises(EOFError):
             line.receive()
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("CPU", 5 * LIMIT_S), ("Ascend", 3600.0)])
+def test_a_rank_that_compiles_has_longer(monkeypatch, device, seconds):
+    monkeypatch.setattr(module, "gather_over_ranks", lambda values, cluster: values[None])
+    monkeypatch.setattr(module, "all_on_this_host", lambda: True)
+    with Heartbeat(Cluster(0, 2, device=device), LIMIT_S) as heartbeat:
+        assert heartbeat.place.patient and heartbeat._watch.patient_s == seconds
