@@ -90,6 +90,7 @@ def wait_for(text, job):
 def test_a_rank_that_is_stopped_is_named_and_the_job_ends(train):
     job = train(mpirun(2))
     wait_for("step 40/", job)
+    time.sleep(2)  # until the others have heard that it compiles no more, which would give it more time
     processes, second = family(job), ranks_of(job)[1]
     second.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
@@ -121,6 +122,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_both_and_it_goes_on(train, two_h
     passed = ("-x", "PATH", "-x", "PYTHONPATH", "-x", "MINDCV_HRNET_CACHE")
     job = train(("bash", str(TWO_HOSTS), "run", "host-a", *mpi, *passed))
     wait_for("step 40/", job)
+    time.sleep(2)  # until the others have heard that it compiles no more, which would give it more time
     processes, ranks = family(job), ranks_of(job)
     two_hosts("cut")
     begun = time.monotonic()
