@@ -86,7 +86,7 @@ FLAT = "; a recipe is a flat list of 'key: value' lines"
 def test_what_no_recipe_needs(tmp_path, text, message):
     path = tmp_path / "o.yaml"
     path.write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(ConfigError) as error:
@@ -94,7 +94,7 @@ def test_what_no_recipe_needs(tmp_path, text, message):
         assert tracemalloc.get_traced_memory()[1] < 30_000_000
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert str(error.value).startswith(message.format(path=path)) and "\n" not in str(error.value)
 
 

@@ -29,13 +29,13 @@ def refusal(path):
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MOST_BYTES, hard))
-    started = time.perf_counter()
+    started = time.process_time()  # of this process: it does not grow with what else runs
     try:
         with pytest.raises(CheckpointError) as error:
             read_weights(str(path))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-    assert time.perf_counter() - started < MOST_SECONDS
+    assert time.process_time() - started < MOST_SECONDS
     assert "\n" not in str(error.value) and "MemoryError" not in str(error.value)
     return str(error.value)
 
