@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-MISSING = "error: the package '{}' is missing here; source .venv/bin/activate, or install this package with pip"
+MISSING = "error: the package '{package}' is missing here; source .venv/bin/activate, or install this package with pip"
 
 try:
     from mindcv_hrnet import __version__
@@ -32,7 +32,7 @@ try:
     from mindcv_hrnet.runtime.progress import JsonLine, LinesAboveBars, OneLine
     from mindcv_hrnet.runtime.signals import Stopped, end_with_parent, stop_requests
 except ModuleNotFoundError as error:  # a user's shell without the environment
-    sys.exit(MISSING.format(error.name))
+    sys.exit(MISSING.format(package=error.name))
 
 INTERRUPTED = 130
 DEFECT = 1
@@ -80,7 +80,7 @@ COMPLETION = "completion"
 # What takes no recipe: a module with `build_parser()`, `parse(argv) -> settings` and `run(settings)`, and what the help
 # says. The last one works on the parsers of all others.
 PLAIN_JOBS = {
-    "predict": ("mindcv_hrnet.jobs.predict", "Classify images with an exported network."),
+    "predict": ("mindcv_hrnet.jobs.predict", "Classify images with an exported file or a run."),
     "serve": ("mindcv_hrnet.jobs.serve", "Answer over HTTP with an exported network."),
     "doctor": ("mindcv_hrnet.jobs.doctor", "Say on one page whether this machine can run a recipe."),
     "convert": ("mindcv_hrnet.jobs.convert", "Convert weights between MindSpore, PyTorch and safetensors files."),
@@ -203,7 +203,7 @@ def _run(work: Callable[[], None]) -> int:
     except UserError as error:
         return _leave(error.exit_code, f"error: {error}")
     except ModuleNotFoundError as error:
-        return _leave(ConfigError.exit_code, MISSING.format(error.name))
+        return _leave(ConfigError.exit_code, MISSING.format(package=error.name))
     except Stopped as stopped:
         return _leave(stopped.exit_code, stopped.message)
     except KeyboardInterrupt:

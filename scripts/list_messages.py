@@ -131,6 +131,7 @@ class Reader:
     def text(self, node: ast.expr) -> str:
         """The message that an expression makes, fit for a cell of a table."""
         text = re.sub(r"\s+", " ", self.spoken(node)).strip()
+        text = re.sub(r"{(\w+)}", r"<\1>", text)
         return text.replace("`", "'").replace("|", "\\|")
 
     def spoken(self, node: ast.expr) -> str:
@@ -141,6 +142,8 @@ class Reader:
                 return "".join(map(self.spoken, parts))
             case ast.FormattedValue(value=value):
                 return self.spoken(value)
+            case ast.BinOp(left=left, op=ast.Add(), right=ast.Constant(value=int())):  # counted from 1
+                return self.spoken(left)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return self.spoken(left) + self.spoken(right)
             case ast.IfExp(body=body, orelse=orelse):

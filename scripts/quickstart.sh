@@ -23,7 +23,7 @@ echo "== export"
 python export.py -c "$run/config.yaml" --ckpt_path "$run/hrnet_w18_small-best.ckpt" --file_format MINDIR --file_name "$exported"
 echo "== classify one validation image, from the exported file alone"
 image=$(find "$data/val/3" -name '*.png' | sort | sed -n 1p)
-mindcv-hrnet predict --model "$exported" --top 3 "$image"
+mindcv-hrnet predict "$exported" --top 3 "$image"
 
 top1=$(sed -n 's/^top-1 \([0-9.]*\) %.*/\1/p' "$run/validation.txt")
 cat <<SUMMARY
