@@ -2,7 +2,7 @@
 
     python scripts/load_test.py MODEL [--parts speed,latency,hostile,memory] [--clients 32] [--out RESULTS.json]
 
-Starts the server itself, with `--max-batch` and `--workers` as given, and sends only to 127.0.0.1. Client, server and
+Starts the server itself, with `--max-batch`, `--workers` and `--executors` as given, and sends only to 127.0.0.1. Client, server and
 the bare model share this machine's cores; the bare model runs while the server is idle, in turns with it.
 """
 
@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--max-batch", default="16")
     parser.add_argument("--max-wait-ms", default="2")
     parser.add_argument("--workers", default="1")
+    parser.add_argument("--executors", default="1")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     parts = options.parts.split(",")
@@ -256,6 +257,7 @@ def main() -> None:
         parser.error(f"--parts: choices are {', '.join(PARTS)}")
     path = options.model.resolve()
     words = ["--max-batch", options.max_batch, "--max-wait-ms", options.max_wait_ms, "--workers", options.workers]
+    words += ["--executors", options.executors]
     measures: dict[str, tuple[Callable[..., dict[str, Any]], float]] = {
         "speed": (measure_speed, options.seconds),
         "latency": (measure_latency, options.seconds),
