@@ -2,8 +2,9 @@
 
     python scripts/load_test.py MODEL [--parts speed,latency,hostile,memory] [--clients 32] [--out RESULTS.json]
 
-Starts the server itself, with `--max-batch`, `--workers` and `--executors` as given, and sends only to 127.0.0.1. Client, server and
-the bare model share this machine's cores; the bare model runs while the server is idle, in turns with it.
+Starts the server itself, with `--max-batch`, `--workers` and `--executors` as given, and sends only to 127.0.0.1.
+Client, server and the bare model share this machine's cores; the bare model runs while the server is idle, in turns
+with it.
 """
 
 from __future__ import annotations
