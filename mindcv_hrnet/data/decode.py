@@ -26,7 +26,7 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM", "GIF")
-MAX_PIXELS = 120_000_000  # as RGB a third of a gigabyte, and decoders want it twice
+MAX_PIXELS = 100_000_000  # as RGB 0.3 GB, and a BMP lies in memory twice
 MAX_PIXELS_OF_PILLOW = 50_000_000  # it wants 18 bytes for each of a CMYK image
 MAX_SIDE = 65_535  # JPEG's own; decoders keep tables with an entry per row
 MAX_SCANS = 50  # of a JPEG; each may take as long as the whole image. Progressive ones have about ten
