@@ -167,7 +167,7 @@ def png_header(height, width):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 120_000_000), (120_000_000, 1), (65_536, 1)])
+@pytest.mark.parametrize(("height", "width"), [(1, 100_000_000), (100_000_000, 1), (65_536, 1)])
 def test_sides_are_limited(height, width):
     with pytest.raises(UnreadableImage, match=f"^a side of its {width} x {height} pixels is longer than 65535$"):
         decode(png_header(height, width))
