@@ -134,8 +134,9 @@ end_with_parent()
 stop_requests.listen(parent=os.getppid())
 stop_requests.orderly = {orderly}
 signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGTERM}})  # of this thread, which nothing disturbs then
+sleep = ctypes.CDLL(None).sleep
 os.write(int(sys.argv[1]), b"ready")
-ctypes.CDLL(None).sleep(60)  # in a collective with a rank that is gone
+sleep(60)  # in a collective with a rank that is gone
 """
     )
     parent = (
@@ -146,6 +147,7 @@ ctypes.CDLL(None).sleep(60)  # in a collective with a rank that is gone
     process = subprocess.Popen([sys.executable, "-c", parent, str(writes)], pass_fds=[writes])
     os.close(writes)
     assert os.read(reads, 10) == b"ready"
+    time.sleep(0.2)  # until it is in C
     begun = time.monotonic()
     process.kill()
     process.wait()
