@@ -6,19 +6,15 @@ The digits are scikit-learn's 1,797, enlarged; the points are read off the ink a
 photograph of bricks, grass or gravel, and the network sees nothing but the sum.
 """
 
-import argparse
 from typing import NamedTuple
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from mindspore.common.initializer import Normal
 from photographs import load_photographs, random_crop
 from PIL import Image
 from sklearn.datasets import load_digits
-from training import answers, fit
-
-from mindcv_hrnet import create_model
+from training import answers, fit, run_on_command_line
 
 SIDE = 96
 STRIDE = 4
@@ -126,14 +122,4 @@ def run(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--checkpoint", default="", help="weights to start from, or a run folder (default: none)")
-    parser.add_argument("--steps", type=int, default=400)
-    options = parser.parse_args()
-    ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_seed(0)
-    features = create_model(
-        "hrnet_w18_small", in_channels=1, features_only=True, out_indices=(0,), checkpoint=options.checkpoint
-    )
-    for what, figure in run(features, options.steps).items():
-        print(f"{what}: {figure:.4g}")
+    run_on_command_line(__doc__, run, steps=400, out_indices=(0,))

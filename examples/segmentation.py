@@ -6,15 +6,10 @@ A mosaic is cut from photographs, as in the benchmarks of texture segmentation (
 classification, 1999): its pixels are real and its mask is exact.
 """
 
-import argparse
-
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from photographs import MATERIALS, load_photographs, random_crop
-from training import Batch, answers, fit
-
-from mindcv_hrnet import create_model
+from training import Batch, answers, fit, run_on_command_line
 
 SIDE = 96
 REGIONS = 4
@@ -101,12 +96,4 @@ def run(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--checkpoint", default="", help="weights to start from, or a run folder (default: none)")
-    parser.add_argument("--steps", type=int, default=300)
-    options = parser.parse_args()
-    ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_seed(0)
-    features = create_model("hrnet_w18_small", in_channels=1, features_only=True, checkpoint=options.checkpoint)
-    for what, figure in run(features, options.steps).items():
-        print(f"{what}: {figure:.4g}")
+    run_on_command_line(__doc__, run, steps=300)

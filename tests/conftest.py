@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections import Counter
 
 os.environ.setdefault("GLOG_v", "3")
@@ -77,6 +78,21 @@ def _logger_as_before():
     yield
     logger.setLevel(level)  # not the attribute, which leaves what the logger remembers of it
     logger.handlers[:], logger.propagate = handlers, propagate
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a window."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium refuses to run as root with its sandbox
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

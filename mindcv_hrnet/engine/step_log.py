@@ -244,7 +244,7 @@ class StepLog(Callback):
 
     def close(self) -> None:
         """Take down the bar of an epoch that has not ended."""
-        if self.compiled or hasattr(self, "bar"):
+        if hasattr(self, "bar"):  # training has begun
             self.bar.close()
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mindcv_hrnet.errors import ConfigError, DataError, RunError
 from mindcv_hrnet.recipe.config import Config
-from mindcv_hrnet.recipe.schema import FALSE_WORDS, TRUE_WORDS, Parser
+from mindcv_hrnet.recipe.keys import DEVICES
+from mindcv_hrnet.recipe.schema import Parser, convert_value
 from mindcv_hrnet.runtime.files import absolute, reason_of, write_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAGE = "report.html"
-DEVICES = ("auto", "Ascend", "GPU", "CPU")
 
 
 def build_parser() -> Parser:
@@ -57,9 +57,12 @@ def build_parser() -> Parser:
 def parse(argv: Sequence[str]) -> Namespace:
     """Options of a command line. Raises ConfigError."""
     options = build_parser().parse_args(argv)
-    if options.evaluate.lower() not in TRUE_WORDS + FALSE_WORDS:
-        raise ConfigError(f"command line: evaluate: '{options.evaluate}' is not accepted; must be True or False")
-    options.evaluate = options.evaluate.lower() in TRUE_WORDS
+    try:
+        options.evaluate = convert_value(options.evaluate, bool)
+    except ValueError:
+        raise ConfigError(
+            f"command line: evaluate: '{options.evaluate}' is not accepted; must be True or False"
+        ) from None
     if options.predictions and len(options.predictions) != len(options.runs):
         given, wanted = len(options.predictions), len(options.runs)
         raise ConfigError(f"command line: predictions: {given} files for {wanted} runs; pass one for each")

@@ -12,6 +12,7 @@ from mindspore import nn
 
 from mindcv_hrnet.data.loader import EvalLoader, TrainLoader, build_train_transform
 from mindcv_hrnet.data.outlines import check_files
+from mindcv_hrnet.data.prefetch import usable_workers
 from mindcv_hrnet.data.sources.source import Source
 from mindcv_hrnet.data.to_mindspore import as_dataset
 from mindcv_hrnet.engine.build import build_step, drop_rates_of
@@ -269,7 +270,7 @@ def _announce(
     used = config.data.num_samples
     training = f"{len(source)} training images{f' ({used} used per epoch)' if used else ''}"
     validated = f"{len(validation)} validation images" if validation else "no validation (val_while_train is False)"
-    threads = min(config.data.num_parallel_workers, usable_cores())
+    threads = usable_workers(config.data.num_parallel_workers)
     decoded = f"{threads} decoding thread{'s' if threads > 1 else ''}"
     logger.info("data: %s in %s, %s, %s", training, config.data.data_dir, validated, decoded)
     devices = f"{cluster.device} x {cluster.size} ({cluster.launcher})"

@@ -112,8 +112,7 @@ def _start_from(network: nn.Cell, name: str, checkpoint: str) -> None:
     arrays = read_checkpoint(file)
     check_variant(name, arrays, file, 'create_model("{}", ...)')
     ours = network.num_classes if isinstance(network, HRNet) else 0
-    if ours and expand_home(checkpoint).is_dir() and count_classes(arrays, file) != ours:
-        theirs = count_classes(arrays, file)
+    if ours and expand_home(checkpoint).is_dir() and (theirs := count_classes(arrays, file)) != ours:
         raise CheckpointError(
             f"{checkpoint}: has {theirs} classes, the network {ours}; pass num_classes={theirs}, "
             f"or checkpoint={file!r} to start other classes from it"

@@ -26,6 +26,9 @@ MOST_STEPS = 10**9
 MOST_MINUTES = 60 * 24 * 365
 
 
+DEVICES = ("auto", "Ascend", "GPU", "CPU")
+
+
 @dataclass(frozen=True)
 class SystemConfig:
     """Where and how the job runs."""
@@ -34,9 +37,7 @@ class SystemConfig:
     distribute: bool | None = option(
         None, "train on all devices that a launcher (mpirun, msrun, rank table) started; None: if one did"
     )
-    device_target: str = option(
-        "auto", "device; auto takes the best that works here", choices=("auto", "Ascend", "GPU", "CPU")
-    )
+    device_target: str = option("auto", "device; auto takes the best that works here", choices=DEVICES)
     val_while_train: bool = option(False, "validate during training")
     val_interval: int = option(1, "epochs between validations", low=1, high=MOST_EPOCHS)
     log_interval: int | None = option(100, "steps between log lines; None: one line an epoch", low=1, high=MOST)

@@ -44,8 +44,8 @@ class RunRecord:
 
     @property
     def weights(self) -> Checkpoint:
-        """The best validated weights, or the newest ones where none were validated."""
-        return self.manifest.best or self.manifest.checkpoints[-1]
+        """What the run stands for."""
+        return self.manifest.weights
 
     @property
     def best_row(self) -> int | None:

@@ -129,6 +129,11 @@ def reason_of(error: Exception) -> str:
     """One clause: the system's word for an OSError, the first line of anything else."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    return first_line_of(error)
+
+
+def first_line_of(error: Exception) -> str:
+    """The first line of what an error says; its class where it says nothing."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

@@ -84,6 +84,11 @@ class Manifest:
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: not a manifest of a run ({error}); restore or remove the file") from None
 
+    @property
+    def weights(self) -> Checkpoint:
+        """What the run stands for: the best validated weights, or the newest ones where none were validated."""
+        return self.best or self.checkpoints[-1]
+
     def entries(self) -> Iterator[Checkpoint | State]:
         """Everything that stands for a file."""
         yield from self.checkpoints
@@ -130,7 +135,7 @@ def weights_of_run(folder: str) -> str:
     manifest = Manifest.read(place)
     if manifest is None or not manifest.checkpoints:
         raise CheckpointError(f"{folder}: has no {MANIFEST} that names weights; pass a checkpoint file or a run folder")
-    chosen = manifest.best or manifest.checkpoints[-1]
+    chosen = manifest.weights
     score = "not validated" if chosen.top1 is None else f"top-1 {chosen.top1:.2f} %"
     logger.info("%s: its %s, epoch %d, %s", folder, chosen.file, chosen.epoch, score)
     return str(place / chosen.file)

@@ -1,27 +1,12 @@
 """The page at `/` in a real browser, by mouse, keyboard and the eyes of a screen reader."""
 
 import re
-import shutil
 from contextlib import contextmanager
 
 import pytest
 from tiny_onnx import write_tiny_onnx
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt-get install chromium")
-
 NAMES = ("red", "green", "blue", "<b>bold</b>", "five", "six", "seven")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Chromium refuses to run as root with its sandbox
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import ClassVar
 from mindcv_hrnet.engine.rows import EpochRow, StepRow
 from mindcv_hrnet.engine.trackers.tracker import Start, Tracker, scalars
 from mindcv_hrnet.errors import RunError
-from mindcv_hrnet.runtime.files import reason_of, write_json
+from mindcv_hrnet.runtime.files import first_line_of, reason_of, write_json
 
 PROJECT = "mindcv-hrnet"
 FILE = "tracker.json"
@@ -25,7 +25,8 @@ class TrackingService(Tracker):
         try:
             self.id = self.begin(start, folder, known)
         except Exception as error:
-            raise RunError(f"tracker {self.package}: {_first_line(error)}; see docs/monitoring.md") from error
+            reason = first_line_of(error).rstrip(". ")
+            raise RunError(f"tracker {self.package}: {reason}; see docs/monitoring.md") from error
         write_json(folder / FILE, {"tracker": self.package, "id": self.id})
 
     def begin(self, start: Start, folder: Path, known: str) -> str:
@@ -56,8 +57,3 @@ def _known(path: Path, package: str) -> str:
         return str(noted["id"]) if noted["tracker"] == package else ""
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not the note of a tracker ({reason_of(error)}); remove the file") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
