@@ -1,5 +1,6 @@
 """What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
 
+import gc
 import logging
 import os
 import shutil
@@ -28,6 +29,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fuzz-cases", type=int, default=FUZZ_CASES, help="cases of tests/test_fuzz.py in all (default 1000)"
     )
+
+
+def pytest_collection_finish():
+    """MindSpore collects garbage before every compile, and would look through all tests and modules each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -124,9 +124,9 @@ class StopRequests:
             self._tell(self.kept)
             _mute()
             _thread.interrupt_main(signal.SIGINT)
-            threading.Thread(target=self._end_by_force, name="end", daemon=True).start()
+            threading.Thread(target=self._end_by_force, args=(PATIENCE_S,), name="end", daemon=True).start()
 
-    def _end_by_force(self, seconds: float = PATIENCE_S) -> None:
+    def _end_by_force(self, seconds: float) -> None:
         if not self._closed.wait(seconds):
             self.cleanup()
             os._exit(128 + self.signum)
