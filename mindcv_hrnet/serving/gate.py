@@ -87,15 +87,23 @@ class Gate:
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER):
             check_key(self.key, headers)
+        ended = False
+
+        async def receive_noted() -> Message:
+            nonlocal ended
+            message = await receive()
+            ended = not message.get("more_body")
+            return message
+
         try:
             length = declared_length(headers, self.settings.max_body)
             # One in chunks may become as long as any
             with self.bytes.take(self.settings.max_body if length is None and _has_body(headers) else length or 0):
-                body = await self._read(receive)
+                body = await self._read(receive_noted)
                 with anyio.move_on_after(self.settings.timeout_s) as working:
                     await self.app(scope, _replay(body, receive), send)
         except Refused as error:
-            if error.status == 413:
+            if error.status == 413 and not ended:
                 await self._discard(headers, receive)
             raise
         if working.cancelled_caught:
