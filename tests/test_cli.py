@@ -145,6 +145,7 @@ def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_data_set_in_its_original_files_is_trained_and_validated(command, tmp_path):
     write_mnist(tmp_path / "data", counts=(40, 20), suffix=".gz")
     run = tmp_path / "run"
@@ -270,6 +271,7 @@ def test_predict_names_the_image_that_cannot_be_read(command, tiny_mindir, tmp_p
 # --- as processes: nothing that MindSpore or the interpreter says at the end may reach the user ----------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "name", "code", "start"),
     [

@@ -134,6 +134,7 @@ def use(config):
         build_schedule(config.scheduler, config.train.epoch_size, 2)
 
 
+@pytest.mark.slow
 def test_recipes(fuzz, tmp_path):
     path, saved = tmp_path / "recipe.yaml", tmp_path / "saved.yaml"
 

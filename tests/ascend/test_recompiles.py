@@ -38,6 +38,7 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 10])
 @pytest.mark.parametrize("extras", [[], ["--ema", "True", "--gradient_accumulation_steps", "2"]], ids=["plain", "ema"])
 def test_epochs_share_the_graphs_of_the_first(pynative, compiled, images, tmp_path, epochs, extras):

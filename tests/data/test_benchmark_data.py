@@ -49,6 +49,7 @@ def test_a_missing_peer_is_noticed_before_anything_is_measured(benchmark, monkey
         benchmark("--peers", "mindcv")
 
 
+@pytest.mark.slow
 def test_a_run_without_peers(benchmark, capsys):
     words = "--sizes 96x96 --parts host --workers 1 --batch-size 16 --rounds 1 --seconds 0.2 --warm-up 0.1"
     found = benchmark(*words.split())

@@ -80,6 +80,7 @@ def test_the_union_over_ranks_is_the_same(folder, sections):
         assert union_over_ranks(source, sections, size, drop_rates=DROPS, **RECIPE) == one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["folder", "tars"])
 def test_processes_produce_the_stream_of_threads(packed, folder, sections, tmp_path):
     """Ranks are processes; so may be the workers of one's own code, whichever steps each of them prepares."""

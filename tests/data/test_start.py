@@ -12,6 +12,7 @@ def script(monkeypatch):
     return importlib.import_module("measure_start")
 
 
+@pytest.mark.slow
 def test_the_second_start_reads_the_list_of_the_first(script, tmp_path):
     images, folders = 24_000, 100
     script.make_tree(tmp_path, images, folders)

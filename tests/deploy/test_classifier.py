@@ -114,6 +114,7 @@ def photographs(count):
             yield encoded(pixels)
 
 
+@pytest.mark.slow
 def test_the_documented_lines_equal_predict(tiny_mindir, tmp_path, monkeypatch):
     _, network, metadata = tiny_mindir
     metadata = replace(metadata, image_resize=64)

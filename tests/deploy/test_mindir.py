@@ -47,6 +47,7 @@ def test_any_batch_gives_the_logits_of_the_network(tiny_mindir):
         np.testing.assert_allclose(model(images(batch)), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fixed_batch(tiny_mindir, fixed):
     import mindspore as ms
 

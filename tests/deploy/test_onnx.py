@@ -118,6 +118,7 @@ def test_backbone(tiny_spec, tmp_path, widened):
 
 
 # Of the full networks the paper's; the two small ones have fewer blocks and modules
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hrnet_w18_small", "hrnet_w18_small_v2", "hrnet_w32"])
 def test_every_layout_of_the_table(build, tmp_path, name):
     spec = VARIANTS[name]

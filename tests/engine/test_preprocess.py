@@ -9,7 +9,12 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 N, S, K = 4, 12, 5
 
 
-@pytest.fixture(params=[ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["graph", "pynative"])
+@pytest.fixture(
+    params=[
+        pytest.param(ms.GRAPH_MODE, id="graph", marks=pytest.mark.slow),
+        pytest.param(ms.PYNATIVE_MODE, id="pynative"),
+    ]
+)
 def mode(request):
     before = ms.get_context("mode")
     ms.set_context(mode=request.param)

@@ -6,7 +6,7 @@ import pytest
 from mindcv_hrnet.engine import loss_scale
 
 
-@pytest.fixture(params=["pynative", "graph"], autouse=True)
+@pytest.fixture(params=["pynative", pytest.param("graph", marks=pytest.mark.slow)], autouse=True)
 def mode(request, pynative):
     import mindspore as ms
 

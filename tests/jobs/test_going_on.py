@@ -116,7 +116,10 @@ def kill():
     raise Killed
 
 
-@pytest.mark.parametrize("step", range(1, STEPS))
+# one of them in the quick loop
+@pytest.mark.parametrize(
+    "step", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, *range(4, STEPS)))]
+)
 def test_a_run_that_is_killed_after_any_step(data, reference, tmp_path, after, step):
     undo = after(step, kill)
     with pytest.raises(Killed):
@@ -130,6 +133,7 @@ def test_a_run_that_is_killed_after_any_step(data, reference, tmp_path, after, s
     assert [path.name for path in (tmp_path / "run").glob(".*")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
 def test_a_run_that_is_asked_to_stop_loses_nothing(data, reference, tmp_path, after, step):
 
@@ -145,6 +149,7 @@ def test_a_run_that_is_asked_to_stop_loses_nothing(data, reference, tmp_path, af
     assert json.loads((tmp_path / "run/history.jsonl").read_text().splitlines()[1])["first_step"] == step + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saves", ["1", "2"])
 def test_a_validation_that_is_broken_off_is_done_after_the_resume(data, tmp_path, monkeypatch, saves):
     whole = run(data, tmp_path / "whole", "--ckpt_save_interval", saves)

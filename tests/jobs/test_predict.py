@@ -148,6 +148,7 @@ def run(folder, pynative):
     return place
 
 
+@pytest.mark.slow
 def test_a_run_folder_and_its_checkpoint_are_models(run, folder):
     import mindspore as ms
 

@@ -41,6 +41,7 @@ class Gradients(nn.Cell):
         return self.differentiate(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", AMP_LEVELS)
 def test_the_network_trains_at_every_level(tiny_spec, images, level):
     x = images(4, 3, 64, 64)
@@ -80,6 +81,7 @@ def test_graph_mode_trains_at_every_level(images, level):
     np.testing.assert_allclose(network.features.cell_list[1].moving_mean.asnumpy(), moved, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_graph_mode_runs_the_network_at_o2(tiny_spec, images):
     x = images(2, 3, 32, 32)
     network = set_precision(HRNet(tiny_spec, num_classes=5), "O2").set_train(False)
@@ -145,6 +147,7 @@ def test_the_level_can_change_and_change_back(images):
     assert [p.name for p in network.get_parameters()] == names
 
 
+@pytest.mark.slow
 def test_no_level_writes_files(tiny_spec, images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for level in AMP_LEVELS:

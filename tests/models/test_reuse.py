@@ -47,6 +47,7 @@ def freeze_one(network):
     network.rows[1][1].frozen = True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

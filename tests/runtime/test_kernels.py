@@ -44,6 +44,7 @@ def test_the_reader_sees_a_reference_kernel():
     assert slow(found) == found[:1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["first-package", "first-mindspore"])
 def test_no_convolution_runs_on_a_reference_kernel(first):
     environment = {name: value for name, value in os.environ.items() if name not in ISA_VARIABLES}

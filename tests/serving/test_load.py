@@ -59,6 +59,7 @@ def test_random_arrivals_at_half_load_wait_a_little(serve, busy, pixels):
     assert half.milliseconds(50) < 4 * alone.milliseconds(50)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(serve, tiny_onnx, picture, pixels):
     client = importlib.import_module("serving_client")
     running = serve(tiny_onnx)
