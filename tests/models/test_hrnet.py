@@ -148,6 +148,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_network_exports_to_onnx(tiny_spec, images, tmp_path):
     network = HRNet(tiny_spec, num_classes=5).set_train(False)
     ms.export(network, images(1, 3, 64, 64), file_name=str(tmp_path / "tiny"), file_format="ONNX")
