@@ -25,11 +25,11 @@ def _store_one(parameter: Parameter, value: Tensor) -> Tensor:
 class MeanOverRanks(nn.Cell):
     """Gives every rank the mean of all for some parameters, in one graph: each rank has seen its own images."""
 
-    def __init__(self, parameters: Sequence[Parameter], size: int) -> None:
+    def __init__(self, parameters: Sequence[Parameter], cluster: Cluster) -> None:
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
-        self.buckets = Buckets(parameters)
-        self.reduce = Reduction(size, divides=False)
+        self.buckets = Buckets(parameters, cluster.sums_over_mpi)
+        self.reduce = Reduction(cluster, divides=False)
         self.one = Tensor(1, mstype.float32)
         self.map_ = ops.HyperMap()
 
@@ -80,7 +80,7 @@ class Agreement:
         self.network, self.cluster = step.network, cluster
         # those of the moving average too
         moving = [p for p in step.get_parameters() if p.name.endswith(STATISTICS)]
-        self.equalise = MeanOverRanks(moving, cluster.size) if moving and cluster.size > 1 else None
+        self.equalise = MeanOverRanks(moving, cluster) if moving and cluster.size > 1 else None
 
     def after_epoch(self, epoch: int) -> None:
         """Share the batch-norm statistics; RunError where the weights are not those of the other ranks."""

@@ -5,6 +5,9 @@ from itertools import accumulate
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from mindcv_hrnet.engine.mpi_sum import sum_over_mpi
+from mindcv_hrnet.runtime.distributed import Cluster
+
 BUCKET_BYTES = 8 * 2**20
 # Ascend's concatenation takes no more at once
 BUCKET_TENSORS = 63
@@ -43,12 +46,12 @@ class Buckets(nn.Cell):
     """Tensors shaped like `parameters` <-> flat tensors of about BUCKET_BYTES, in the same order.
 
     A thousand small operations, or messages between ranks, become some twenty large ones. All is mapped, nothing loops:
-    an unrolled loop would make the graph deeper with every round.
+    an unrolled loop would make the graph deeper with every round. `whole`: one tensor holds them all.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], whole: bool = False) -> None:
         super().__init__(auto_prefix=False)
-        bounds = bucket_bounds([parameter.size for parameter in parameters])
+        bounds = ((0, len(parameters)),) if whole else bucket_bounds([parameter.size for parameter in parameters])
         self.firsts, self.ends = tuple(first for first, _ in bounds), tuple(end for _, end in bounds)
         self.parameters = ParameterTuple(parameters)
         places = [(i, start) for i, (first, end) in enumerate(bounds) for start in _starts(parameters[first:end])]
@@ -81,16 +84,18 @@ def _starts(group: Sequence[Parameter]) -> tuple[int, ...]:
 
 
 class Reduction(nn.Cell):
-    """(tuple of gradients, () divisor) -> their mean over the ranks, divided: one multiplication for both.
+    """(buckets of gradients, () divisor) -> their mean over the ranks, divided: one multiplication for both.
 
     `divides`: whether the divisor can be anything but 1.
     """
 
-    def __init__(self, size: int, divides: bool) -> None:
+    def __init__(self, cluster: Cluster, divides: bool) -> None:
         super().__init__(auto_prefix=False)
-        self.size = size
-        self.multiplies = divides or size > 1
-        self.over_ranks = ops.AllReduce() if size > 1 else None
+        self.size = cluster.size
+        self.multiplies = divides or cluster.size > 1
+        self.over_ranks = None
+        if cluster.size > 1:
+            self.over_ranks = sum_over_mpi() if cluster.sums_over_mpi else ops.AllReduce()
         self.map_ = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], divisor: Tensor) -> tuple[Tensor, ...]:

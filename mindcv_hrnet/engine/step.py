@@ -63,9 +63,9 @@ class TrainStep(nn.Cell):
         self.check = OverflowCheck(cluster.size) if skips_overflow(loss_config) else None
         steps = train.gradient_accumulation_steps
         self.accumulation = Accumulation(self.trainable, steps) if steps > 1 else None
-        self.reduce = Reduction(cluster.size, divides=self.scale.changes_gradients and self.accumulation is None)
+        self.reduce = Reduction(cluster, divides=self.scale.changes_gradients and self.accumulation is None)
         self.clip = ClipByGlobalNorm(train.clip_value) if train.clip_grad else None
-        self.buckets = Buckets(self.trainable) if cluster.size > 1 else None
+        self.buckets = Buckets(self.trainable, cluster.sums_over_mpi) if cluster.size > 1 else None
         self.optimizer = optimizer
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
         self.accuracy = TrainingAccuracy(loss_config.label_smoothing)

@@ -54,6 +54,11 @@ class Cluster:
         """Whether this rank logs and writes."""
         return self.rank == 0
 
+    @property
+    def sums_over_mpi(self) -> bool:
+        """Whether gradients are added up by MPI, one tensor at a time: on a CPU MindSpore knows TCP alone."""
+        return self.size > 1 and self.device == "CPU" and self.launcher == "mpirun"
+
 
 def launcher_of(environ: Mapping[str, str]) -> tuple[str, int, int]:
     """(launcher, rank, size) that the environment tells: mpirun, msrun, "rank table" or none."""

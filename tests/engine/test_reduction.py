@@ -5,6 +5,7 @@ import pytest
 
 from mindcv_hrnet.engine import reduction
 from mindcv_hrnet.engine.reduction import Buckets, Reduction, bucket_bounds
+from mindcv_hrnet.runtime.distributed import Cluster
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -25,13 +26,13 @@ def test_buckets_end_where_they_are_full(monkeypatch):
     assert bucket_bounds([99]) == ((0, 1),)
 
 
-def round_trip(parameters):
+def round_trip(parameters, whole=False):
     from mindspore import nn
 
     class RoundTrip(nn.Cell):
         def __init__(self):
             super().__init__(auto_prefix=False)
-            self.buckets = Buckets(parameters)
+            self.buckets = Buckets(parameters, whole)
 
         def construct(self, values):
             packed = self.buckets.pack(values)
@@ -40,15 +41,16 @@ def round_trip(parameters):
     return RoundTrip()
 
 
+@pytest.mark.parametrize(("whole", "sizes"), [(False, [10, 10, 9]), (True, [29])])
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
-def test_what_is_packed_comes_back(mode, monkeypatch):
+def test_what_is_packed_comes_back(mode, whole, sizes, monkeypatch):
     import mindspore as ms
 
     monkeypatch.setattr(reduction, "BUCKET_BYTES", 40)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     parameters = [ms.Parameter(value, name=str(i)) for i, value in enumerate(tensors())]
-    packed, values = round_trip(parameters)(ms.mutable(tensors()))
-    assert [bucket.shape for bucket in packed] == [(10,), (10,), (9,)]
+    packed, values = round_trip(parameters, whole)(ms.mutable(tensors()))
+    assert [bucket.shape for bucket in packed] == [(size,) for size in sizes]
     np.testing.assert_array_equal(
         np.concatenate([b.asnumpy() for b in packed]), np.concatenate([value.asnumpy().ravel() for value in tensors()])
     )
@@ -76,6 +78,6 @@ def test_many_buckets_need_no_deep_graph(monkeypatch):
 def test_one_rank_divides_where_there_is_a_divisor(divides, divisor, factor):
     import mindspore as ms
 
-    reduced = Reduction(1, divides)(tensors(), ms.Tensor(divisor, ms.float32))
+    reduced = Reduction(Cluster(), divides)(tensors(), ms.Tensor(divisor, ms.float32))
     for value, gradient in zip(reduced, tensors(), strict=True):
         np.testing.assert_array_equal(value.asnumpy(), factor * gradient.asnumpy())

@@ -92,7 +92,8 @@ def compile_graph(name: str, folder: Path) -> None:
 
     arguments, network = GRAPHS[name]
     config = parse_config(["-c", str(RECIPE), *SMALL, *arguments])
-    cluster = Cluster(rank=0, size=RANKS, device="CPU", launcher="mpirun")
+    # under mpirun a CPU would add up in a way of its own
+    cluster = Cluster(rank=0, size=RANKS, device="CPU", launcher="msrun")
     makers = {"variant": build.create_model, "branches": branches, "sketch": sketch}
     with mock.patch.object(build, "create_model", makers[network]):
         model, step = build.build_step(config, np.full(100, 1e-3, np.float32), cluster)
@@ -102,7 +103,7 @@ def compile_graph(name: str, folder: Path) -> None:
         step = EvalStep(model, Normalize(config.augmentation.mean, config.augmentation.std)).set_train(False)
         inputs = [images, labels, np.ones(BATCH, np.float32)]
     if name == "statistics":
-        step, inputs = MeanOverRanks([p for p in step.get_parameters() if p.name.endswith("moving_mean")], RANKS), []
+        step, inputs = MeanOverRanks([p for p in step.get_parameters() if p.name.endswith("moving_mean")], cluster), []
     ms.set_context(save_graphs=1, save_graphs_path=str(folder / name))
     step.compile(*map(Tensor, inputs))
 
