@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from mindcv_hrnet.engine.mpi_sum import sum_over_mpi
+from mindcv_hrnet.engine.mpi_sum import scaled_sum_over_mpi
 from mindcv_hrnet.runtime.distributed import Cluster
 
 BUCKET_BYTES = 8 * 2**20
@@ -93,15 +93,17 @@ class Reduction(nn.Cell):
         super().__init__(auto_prefix=False)
         self.size = cluster.size
         self.multiplies = divides or cluster.size > 1
-        self.over_ranks = None
-        if cluster.size > 1:
-            self.over_ranks = sum_over_mpi() if cluster.sums_over_mpi else ops.AllReduce()
+        self.over_ranks = ops.AllReduce() if cluster.size > 1 and not cluster.sums_over_mpi else None
+        self.over_mpi = scaled_sum_over_mpi() if cluster.sums_over_mpi else None
         self.map_ = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], divisor: Tensor) -> tuple[Tensor, ...]:
         """Gradients, and what their sums are divided by besides the ranks."""
+        factor = 1 / (divisor * self.size)
+        if self.over_mpi is not None:
+            return (self.over_mpi(gradients[0], factor),)
         if self.over_ranks is not None:
             gradients = self.map_(ops.partial(_add_up, self.over_ranks), gradients)
         if self.multiplies:
-            gradients = self.map_(ops.partial(_multiply, 1 / (divisor * self.size)), gradients)
+            gradients = self.map_(ops.partial(_multiply, factor), gradients)
         return gradients

@@ -56,7 +56,7 @@ class Cluster:
 
     @property
     def sums_over_mpi(self) -> bool:
-        """Whether gradients are added up by MPI, one tensor at a time: on a CPU MindSpore knows TCP alone."""
+        """Whether gradients are added up by MPI, in one tensor: on a CPU MindSpore has TCP alone."""
         return self.size > 1 and self.device == "CPU" and self.launcher == "mpirun"
 
 
