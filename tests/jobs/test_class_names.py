@@ -151,6 +151,7 @@ def resume(work, *argv):
     return json.loads((work.place / "run/manifest.json").read_text())["class_names"]
 
 
+@pytest.mark.slow
 def test_resuming_on_other_classes(work):
     rename(work, "ant", "zebra")
     with pytest.raises(DataError) as error:

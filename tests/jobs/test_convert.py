@@ -27,6 +27,7 @@ def convert(folder, *argv):
     return main(["convert", *(str(folder / name) if "." in name else name for name in argv)])
 
 
+@pytest.mark.slow
 def test_there_and_back(small, capsys):
     folder, arrays = small
     assert convert(folder, "small.ckpt", "small.pth") == 0

@@ -168,6 +168,7 @@ def test_a_validation_that_is_broken_off_is_done_after_the_resume(data, tmp_path
     assert result(tmp_path / "run") == result(whole)
 
 
+@pytest.mark.slow
 def test_an_image_that_spoils_validation_does_not_spoil_the_epoch(data, reference, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     image = tmp_path / "data/val/bee/1.png"
@@ -197,6 +198,7 @@ def refuse(self, save, weights_file):
     raise RunError(f"{self.folder}: cannot be written (No space left on device)")
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_one_save(data, reference, tmp_path, monkeypatch, caplog):
     original, saves = RunFolder._write_files, []
 
@@ -210,6 +212,7 @@ def test_a_disk_that_is_full_for_one_save(data, reference, tmp_path, monkeypatch
     assert result(tmp_path / "run") == result(reference)
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_last_state(data, reference, tmp_path, monkeypatch, after):
     original = RunFolder._write_files
     after(5, lambda: monkeypatch.setattr(RunFolder, "_write_files", refuse))
@@ -221,6 +224,7 @@ def test_a_disk_that_stays_full_ends_the_run_and_keeps_the_last_state(data, refe
     assert result(tmp_path / "run") == result(reference)
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_back(data, reference, tmp_path, monkeypatch, after):
     now = time.time
     after(3, lambda: monkeypatch.setattr(time, "time", lambda: now() - 86400))
@@ -229,6 +233,7 @@ def test_a_clock_that_is_set_back(data, reference, tmp_path, monkeypatch, after)
     assert all(float(row["seconds"]) > 0 for row in csv.DictReader((tmp_path / "run/metrics.csv").open()))
 
 
+@pytest.mark.slow
 def test_a_validation_split_that_shrinks(data, tmp_path, caplog, after):
     shutil.copytree(data, tmp_path / "data")
     undo = after(7, kill)

@@ -55,6 +55,7 @@ def test_nothing_is_there_at_rate_zero_and_no_parameter_at_any(tiny_spec):
     assert list(plain.parameters_dict()) == list(dropping.parameters_dict())
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_evaluation_drops_nothing(tiny_spec, images):
     x = images(8, 3, 32, 32)
 
