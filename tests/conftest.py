@@ -1,5 +1,6 @@
 """What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
 
+import fcntl
 import gc
 import logging
 import os
@@ -37,6 +38,40 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+# Each of their tests starts two ranks, on a machine that may have two cores: never two of them at once
+ONE_FILE_AFTER_THE_OTHER = (
+    "tests/integration/test_ranks.py",
+    "tests/integration/test_hanging_ranks.py",
+    "tests/scripts/test_launch.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Ranks first, then other slow files: no worker is left alone with a file that takes a minute."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+
+    def place(item):
+        file = item.nodeid.partition("::")[0]
+        return 0 if file in ONE_FILE_AFTER_THE_OTHER else 1 if item.path in slow else 2
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """`--dist loadfile`, but one worker has all files whose tests are ranks."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return ONE_FILE_AFTER_THE_OTHER[0] if file in ONE_FILE_AFTER_THE_OTHER else file
+
+    return Scheduler(config, log)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--deviations"):
         for what, largest in config.stash.get(DEVIATIONS, {}).items():
@@ -69,11 +104,38 @@ def measured(pytestconfig):
     return note
 
 
+@pytest.fixture(scope="session")
+def of_all_workers(tmp_path_factory, request):
+    """A folder that all processes of one pytest-xdist run share; without xdist this process's own."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "of-all-workers"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_once(of_all_workers):
+    """A function (name, make) -> folder of that name that `make(folder)` has filled, once for all workers."""
+
+    def get(name, make):
+        folder = of_all_workers / name
+        with open(of_all_workers / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits until it is whole
+            if not (folder / "whole").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / "whole").touch()
+        return folder
+
+    return get
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _cache_of_the_tests(tmp_path_factory):
-    """Nothing is taken from, or left in, the user's cache folder, by child processes neither."""
+def _cache_of_the_tests(of_all_workers):
+    """Nothing is taken from, or left in, the user's cache folder, by child processes neither; graphs compile once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINDCV_HRNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MINDCV_HRNET_CACHE", str(of_all_workers / "cache"))
         yield
 
 

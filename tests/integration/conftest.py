@@ -1,10 +1,11 @@
 """The commands a user types, run as a user runs them: from another folder, in a process of their own."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,14 @@ def workplace(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory):
+def digits(made_once):
     """scikit-learn's digits as an image folder."""
-    out = tmp_path_factory.mktemp("data") / "digits"
-    subprocess.run([sys.executable, str(ROOT / "scripts/prepare_digits.py"), "--out", str(out)], check=True)
-    return out
+
+    def make(folder):
+        command = [sys.executable, str(ROOT / "scripts/prepare_digits.py"), "--out", str(folder / "digits")]
+        subprocess.run(command, check=True)
+
+    return made_once("digits", make) / "digits"
 
 
 @pytest.fixture
@@ -92,11 +96,15 @@ def few_digits(digits, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def trained(digits, tmp_path_factory):
-    """(run folder, outcome, folder stood in) of a short training run in graph mode."""
-    base = tmp_path_factory.mktemp("trained")
-    (base / "standing-here").mkdir()
-    place = Workplace(base / "standing-here")
-    outcome = place.run("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", base / "run", *SHORT)
-    assert outcome.code == 0, outcome.err
-    return base / "run", outcome, place.folder
+def trained(digits, made_once):
+    """(run folder, outcome, folder stood in) of a short training run in graph mode. Nobody may change it."""
+
+    def make(base):
+        (base / "standing-here").mkdir()
+        settings = ("-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", base / "run", *SHORT)
+        outcome = Workplace(base / "standing-here").run("train.py", *settings)
+        assert outcome.code == 0, outcome.err
+        (base / "outcome.json").write_text(json.dumps(asdict(outcome)))
+
+    base = made_once("trained", make)
+    return base / "run", Outcome(**json.loads((base / "outcome.json").read_text())), base / "standing-here"

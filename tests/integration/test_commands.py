@@ -122,11 +122,24 @@ def test_an_interrupted_run_resumes_to_the_same_weights(trained, digits, workpla
     assert [float(row["learning_rate"]) for row in logged[1]] == pytest.approx([7.525e-4, 7.6317e-5], rel=1e-4)
 
 
-def test_half_precision_trains_in_pynative_mode(digits, workplace):
+def test_half_precision_trains_in_pynative_mode(few_digits, workplace):
     run = workplace.folder.parent / "half"
     outcome = workplace.run(
-        *("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT, "--epoch_size", "1"),
-        *("--mode", "1", "--amp_level", "O2", "--loss_scale_type", "dynamic", "--loss_scale", "1024"),
+        *("train.py", "-c", RECIPE, "--data_dir", few_digits, "--ckpt_save_dir", run, *SHORT, "--epoch_size", "1"),
+        *(
+            "--num_samples",
+            "40",
+            "--batch_size",
+            "16",
+            "--mode",
+            "1",
+            "--amp_level",
+            "O2",
+            "--loss_scale_type",
+            "dynamic",
+            "--loss_scale",
+            "1024",
+        ),
         *("--mixup", "0.2", "--cutmix", "1.0", "--re_prob", "0.5", "--auto_augment", "randaug-m7-mstd0.5"),
     )
     assert outcome.code == 0, outcome.err

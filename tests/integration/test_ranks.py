@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 import observables as see
 import pytest
+from ranks import train_steps
 
 from integration.conftest import RECIPE, SHORT, mpirun
 from integration.test_commands import counts
@@ -31,22 +32,35 @@ def msrun(folder):
     return ("msrun", *options)
 
 
-def on_one_and_two_ranks(workplace, *arguments):
-    """(values of one rank, values of the first of two), once both of the two agree."""
-    (alone,) = results(workplace.run("tests/helpers/ranks.py", *arguments).out)
+@pytest.fixture
+def alone(pynative):
+    """A function (kind) -> the values of tests/helpers/ranks.py, of one rank, in this process and in graph mode."""
+
+    def values(kind):
+        ms.set_context(mode=ms.GRAPH_MODE)
+        result = train_steps(kind)
+        assert (result["rank"], result["size"]) == (0, 1)
+        return np.array(result["values"])
+
+    return values
+
+
+def of_two_ranks(workplace, *arguments):
+    """(values of the first of two ranks, of the second)."""
     outcome = workplace.run("tests/helpers/ranks.py", *arguments, launcher=mpirun(2))
     assert outcome.code == 0, outcome.err
     first, second = sorted(results(outcome.out), key=lambda result: result["rank"])
     assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
-    return np.array(alone["values"]), np.array(first["values"]), np.array(second["values"])
+    return np.array(first["values"]), np.array(second["values"])
 
 
 @pytest.mark.parametrize("kind", ["linear", "accumulated"])
-def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, kind):
-    alone, first, second = on_one_and_two_ranks(workplace, kind)
+def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, alone, kind):
+    first, second = of_two_ranks(workplace, kind)
+    expected = alone(kind)
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(first, alone, atol=1e-7)
-    assert np.abs(alone).max() > 1e-3
+    np.testing.assert_allclose(first, expected, atol=1e-7)
+    assert np.abs(expected).max() > 1e-3
 
 
 def test_an_overflow_on_one_rank_skips_the_update_on_all(workplace):
@@ -65,14 +79,15 @@ def test_one_bit_of_a_weight_that_differs_ends_the_run(workplace):
     assert "rank 1: weights differ from the other ranks' after epoch 2" in outcome.err
 
 
-def test_synchronised_statistics_are_those_of_the_large_batch(workplace, measured):
+def test_synchronised_statistics_are_those_of_the_large_batch(workplace, alone, measured):
     """Weights and moving statistics after three steps; without sync_bn they differ."""
-    alone, first, second = on_one_and_two_ranks(workplace, "synced")
+    first, second = of_two_ranks(workplace, "synced")
+    expected = alone("synced")
     np.testing.assert_array_equal(first, second)
-    measured("sync_bn", first, alone)
-    np.testing.assert_allclose(first, alone, atol=1e-5)
-    _, apart, _ = on_one_and_two_ranks(workplace, "synced", "no-sync")
-    assert np.abs(apart - alone).max() > 1e-2
+    measured("sync_bn", first, expected)
+    np.testing.assert_allclose(first, expected, atol=1e-5)
+    apart, _ = of_two_ranks(workplace, "synced", "no-sync")
+    assert np.abs(apart - expected).max() > 1e-2
 
 
 @pytest.mark.usefixtures("pynative")  # restores the mode
@@ -101,25 +116,25 @@ def test_two_ranks_go_on_with_what_one_has_begun(workplace, digits, tmp_path):
     assert max(np.abs(alone[name] - begun[name]).max() for name in alone) > 1e-3
 
 
-def test_msrun_starts_the_same_job(workplace, tmp_path):
-    (alone,) = results(workplace.run("tests/helpers/ranks.py", "linear").out)
+def test_msrun_starts_the_same_job(workplace, alone, tmp_path):
     outcome = workplace.run("tests/helpers/ranks.py", "linear", launcher=msrun(tmp_path / "logs"))
     assert outcome.code == 0, outcome.err
     workers = [results((tmp_path / "logs" / f"worker_{rank}.log").read_text())[0] for rank in (0, 1)]
     assert [worker["size"] for worker in workers] == [2, 2]
+    expected = alone("linear")
     for worker in workers:
-        np.testing.assert_allclose(worker["values"], alone["values"], atol=1e-7)
+        np.testing.assert_allclose(worker["values"], expected, atol=1e-7)
 
 
-def test_mpirun_trains_and_validates(trained, digits, workplace):
+def test_mpirun_trains_and_validates(digits, workplace):
     run = workplace.folder.parent / "two-ranks"
     outcome = workplace.run(
         *("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT),
-        *("--device_target", "CPU", "--batch_size", "16", "--epoch_size", "1"),
+        *("--device_target", "CPU", "--batch_size", "16", "--epoch_size", "1", "--num_samples", "64"),
         launcher=mpirun(2),
     )
     assert outcome.code == 0, outcome.err
-    assert "CPU x 2 (mpirun), graph mode, amp O0, global batch 32, epochs 1 to 1 of 3 steps" in outcome.out
+    assert "CPU x 2 (mpirun), graph mode, amp O0, global batch 32, epochs 1 to 1 of 2 steps" in outcome.out
     weights = run / "hrnet_w18_small-1.ckpt"
     command = ("validate.py", "-c", run / "config.yaml", "--ckpt_path", weights)
     together = workplace.run(*command, launcher=mpirun(2))
