@@ -126,20 +126,8 @@ def test_half_precision_trains_in_pynative_mode(few_digits, workplace):
     run = workplace.folder.parent / "half"
     outcome = workplace.run(
         *("train.py", "-c", RECIPE, "--data_dir", few_digits, "--ckpt_save_dir", run, *SHORT, "--epoch_size", "1"),
-        *(
-            "--num_samples",
-            "40",
-            "--batch_size",
-            "16",
-            "--mode",
-            "1",
-            "--amp_level",
-            "O2",
-            "--loss_scale_type",
-            "dynamic",
-            "--loss_scale",
-            "1024",
-        ),
+        *("--num_samples", "40", "--batch_size", "16", "--mode", "1"),
+        *("--amp_level", "O2", "--loss_scale_type", "dynamic", "--loss_scale", "1024"),
         *("--mixup", "0.2", "--cutmix", "1.0", "--re_prob", "0.5", "--auto_augment", "randaug-m7-mstd0.5"),
     )
     assert outcome.code == 0, outcome.err

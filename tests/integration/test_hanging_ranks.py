@@ -95,7 +95,7 @@ def test_a_rank_that_is_stopped_is_named_and_the_job_ends(train):
     second.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
     assert job.wait(60) == 5, job.said()
-    assert time.monotonic() - begun < PATIENCE_S + 10
+    assert time.monotonic() - begun < PATIENCE_S + 30  # a busy machine takes its time to end them
     (error,) = [line for line in job.said().splitlines() if "error:" in line]
     assert re.search(
         rf"^\[rank 0\] error: rank 1 \(process {second.pid} on \S+\) has given no sign of life for 5 s, last ", error
@@ -127,7 +127,7 @@ def test_a_host_that_is_cut_off_ends_the_job_on_both_and_it_goes_on(train, two_h
     two_hosts("cut")
     begun = time.monotonic()
     assert psutil.wait_procs(ranks, 60)[1] == []
-    assert time.monotonic() - begun < PATIENCE_S + 10
+    assert time.monotonic() - begun < PATIENCE_S + 30  # a busy machine takes its time to end them
     assert job.wait(60) == 5 and psutil.wait_procs(processes, 30)[1] == [], job.said()
     log = (tmp_path / "run/run.log").read_text()
     assert re.search(r"\d error: rank 1 \(process \d+ on host-b\) has given no sign of life for 5 s", log)
