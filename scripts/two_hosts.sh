@@ -26,7 +26,7 @@ case ${1:-} in
             ip -n "${names[number]}" address add "$net.$((number + 1))/24" dev cable
             for link in lo cable; do ip -n "${names[number]}" link set "$link" up; done
             # mpirun ends when its connection to the other host does, by default after a quarter of an hour of silence
-            ip netns exec "${names[number]}" sh -c 'echo 4 >/proc/sys/net/ipv4/tcp_retries2'
+            ip netns exec "${names[number]}" sh -c 'echo 5 >/proc/sys/net/ipv4/tcp_retries2'
         done
         ;;
     down) for name in "${names[@]}"; do ip netns delete "$name" 2>/dev/null || true; done ;;
