@@ -116,10 +116,12 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     return {"lines": lines, "seconds": seconds, "peak_mb": peak.mb}
 
 
-def environment_of(cache: Path) -> dict[str, str]:
-    import mindcv_hrnet  # noqa: F401 - it chooses the kernels, for MindCV as well
+def environment_of(who: str, cache: Path) -> dict[str, str]:
+    """MindCV has the kernels that this package chooses when it is imported; PyTorch chooses its own."""
+    from mindcv_hrnet.runtime.kernels import ISA_VARIABLES
 
-    return {**os.environ, "GLOG_v": "3", "PYTHONUNBUFFERED": "1", "MINDCV_HRNET_CACHE": str(cache)}
+    given = {name: text for name, text in os.environ.items() if who != "timm" or name not in ISA_VARIABLES}
+    return {**given, "GLOG_v": "3", "PYTHONUNBUFFERED": "1", "MINDCV_HRNET_CACHE": str(cache)}
 
 
 def train_command(who: str, out: Path, data: Path, o: argparse.Namespace) -> list[str]:
@@ -141,7 +143,7 @@ def train_command(who: str, out: Path, data: Path, o: argparse.Namespace) -> lis
 def measure_training(who: str, data: Path, cache: Path, o: argparse.Namespace) -> dict[str, float]:
     """One training command; times of steps are those between their lines."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as out:
-        found = run(train_command(who, Path(out), data, o), environment_of(cache))
+        found = run(train_command(who, Path(out), data, o), environment_of(who, cache))
         files = {(file.stat().st_ino, file.stat().st_size) for file in Path(out).rglob("*") if file.is_file()}
     steps = [line for line in found["lines"] if STEP.search(line.text)]
     saved = next(line for line in found["lines"] if "saved" in line.text)
@@ -161,7 +163,7 @@ def measure_training(who: str, data: Path, cache: Path, o: argparse.Namespace) -
 def measure_forward(who: str, o: argparse.Namespace) -> dict[str, float]:
     command = [pythons_of(o)[who], str(WORKER), "forward", who, "--model", o.model, "--batches", o.batches]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as cache:
-        found = run(command, environment_of(Path(cache)))
+        found = run(command, environment_of(who, Path(cache)))
     seconds = json.loads(found["lines"][-1].text)
     return {**{f"forward_{batch}_s": value for batch, value in seconds.items()}, "forward_peak_mb": found["peak_mb"]}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from mindcv_hrnet.data.loader import EvalLoader
 from mindcv_hrnet.engine.metrics import BatchCounts
@@ -69,7 +69,8 @@ class EvalStep(nn.Cell):
         if among is not None:
             penalty = np.full(num_classes, -FAR, np.float32)
             penalty[among] = 0
-            self.penalty = Tensor(penalty)
+            # a parameter, not a constant of the graph: another split is no other graph
+            self.penalty = Parameter(Tensor(penalty), "penalty_of_absent_classes", requires_grad=False)
 
     def construct(self, images: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, S, S) uint8, (N,) int32, (N,) float32 -> (3,) float32, (N, K) float32."""

@@ -12,22 +12,28 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
 from mindcv_hrnet.runtime.files import reason_of
+from mindcv_hrnet.runtime.locks import exclusive_lock, is_locked
 
 logger = logging.getLogger(__name__)
 
 ENABLE, FOLDER = "MS_COMPILER_CACHE_ENABLE", "MS_COMPILER_CACHE_PATH"
 LARGEST_TOTAL = 500_000_000  # bytes of compiled graphs in the cache folder
+FORGOTTEN_S = 3600
 _PREFIX, _LIST = "compiled-", "graphs.json"
+# Private copies lie where temporary files do; a living process holds the lock in its own
+_SCRATCH, _LOCK = "mindcv_hrnet-graphs-", ".lock"
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Jobs of this process; MindSpore's folder and its numbers belong to the first one
 _jobs = itertools.count()
@@ -63,15 +69,17 @@ class CompileCache:
             yield
         except Exception:
             if known:  # should the file be the cause, the next start compiles
-                self.file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.file.unlink(missing_ok=True)
             raise
         finally:
             del os.environ[ENABLE]
-        if self._contents() != before:
+        # where MindSpore could not write its graph, there is none to keep
+        if any(path.suffix == ".mindir" for path, _ in self._contents().items() - before.items()):
             self._keep(self.file)
 
     def _contents(self) -> dict[Path, tuple[int, int]]:
-        found = ((path, path.stat()) for path in self.scratch.rglob("*"))
+        found = ((path, path.stat()) for path in self.scratch.rglob("*") if path.name != _LOCK)
         return {path: (status.st_size, status.st_mtime_ns) for path, status in found}
 
     def _unpack(self, file: Path) -> list[str]:
@@ -131,9 +139,28 @@ def open_compile_cache(parts: Mapping[str, Any], *, wanted: bool, first_rank: bo
         yield CompileCache()
         return
     file = cache_folder() / f"{_PREFIX}{key_of(parts, ms)}.zip"
-    with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-graphs-", ignore_cleanup_errors=True) as scratch:
-        os.environ[FOLDER] = scratch
-        yield CompileCache(file, Path(scratch), first_rank)
+    with ExitStack() as stack:
+        try:
+            scratch = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True))
+            )
+            stack.enter_context(exclusive_lock(scratch / _LOCK, required=False))
+        except OSError as error:
+            notice = logger.warning if first_rank else logger.debug
+            notice("%s: no room for compiled graphs (%s); compiling without a cache", tempfile.gettempdir(), error)
+            yield CompileCache()
+            return
+        sweep(scratch.parent)
+        os.environ[FOLDER] = str(scratch)
+        yield CompileCache(file, scratch, first_rank)
+
+
+def sweep(folder: Path) -> None:
+    """Remove private copies below `folder` whose process was killed an hour ago or more: nobody holds their lock."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # another process sweeps too, or another user owns it
+            if time.time() - scratch.stat().st_mtime > FORGOTTEN_S and not is_locked(scratch / _LOCK):
+                shutil.rmtree(scratch)
 
 
 def key_of(parts: Mapping[str, Any], framework: Any) -> str:
@@ -157,4 +184,5 @@ def make_room(newest: Path, largest_total: int = LARGEST_TOTAL) -> None:
     for _, _, size, path in sorted(found):
         total += size
         if total > largest_total and path != newest:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # that of another user
+                path.unlink(missing_ok=True)

@@ -34,6 +34,16 @@ def exclusive_lock(path: Path, *, required: bool = True) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path`; False where there is none, or no locks."""
+    try:
+        with open(path) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
+
+
 class OwnerLock:
     """A file that says who works in its folder, held from construction to `release`.
 

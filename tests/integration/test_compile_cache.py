@@ -75,6 +75,38 @@ def test_a_graph_that_mindspore_cannot_read_is_compiled(start):
     assert start() == (2, 0, first[2])
 
 
+def test_another_split_of_present_classes_is_no_other_graph(start, few_digits, tmp_path):
+    start()
+    for split, classes in (("low", range(5)), ("high", range(5, 10))):
+        for name in map(str, classes):
+            (tmp_path / "data" / split).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "data" / split / name).symlink_to(few_digits / "val" / name)
+    run = tmp_path / "start0"
+
+    def score(split, *arguments):
+        options = (
+            "--ckpt_path",
+            run,
+            "--data_dir",
+            tmp_path / "data",
+            "--val_split",
+            split,
+            "--present_classes",
+            "True",
+        )
+        outcome = start.place.run(
+            "tests/helpers/sketch_job.py", "validate", "-c", run / "config.yaml", *options, *arguments
+        )
+        assert outcome.code == 0, outcome.err
+        return outcome.out.splitlines()[-1], (outcome.out + outcome.err).count(TAKEN)
+
+    low, taken = score("low")
+    assert taken == 0
+    high, taken = score("high")
+    assert taken == 1 and high != low
+    assert (high, 0) == score("high", "--compile_cache", "False")
+
+
 @pytest.mark.ranks
 def test_each_rank_has_its_own_graphs(start):
     taken, compiled, first = start(launcher=mpirun(2))

@@ -7,6 +7,7 @@ import errno
 import itertools
 import logging
 import os
+import time
 import zipfile
 
 import mindspore as ms
@@ -14,6 +15,7 @@ import pytest
 
 from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.compiled import ENABLE, FOLDER, CompileCache, key_of, make_room, open_compile_cache
+from mindcv_hrnet.runtime.locks import exclusive_lock
 
 
 class Start:
@@ -171,6 +173,48 @@ def test_a_file_with_which_a_start_failed_is_not_used_again(start, tmp_path):
     with pytest.raises(RuntimeError, match="cannot load"), cache.compiling("train"):
         raise RuntimeError("cannot load")
     assert list(start.folder.iterdir()) == [] and ENABLE not in os.environ
+
+
+def test_the_error_of_a_start_is_not_hidden_by_a_file_that_stays(start, tmp_path, monkeypatch):
+    start("train")
+    monkeypatch.setattr(type(tmp_path), "unlink", refuse)
+    with pytest.raises(MemoryError, match="device is full"), open_again(monkeypatch) as cache, cache.compiling("train"):
+        raise MemoryError("the device is full")
+
+
+def test_nothing_is_kept_where_mindspore_wrote_no_graph(start, monkeypatch):
+    with open_again(monkeypatch) as cache, cache.compiling("train"):
+        (cache.scratch / "rank_0").mkdir()
+    assert not start.folder.exists()
+
+
+def test_no_room_for_temporary_files_costs_a_notice(start, caplog, monkeypatch):
+    monkeypatch.setattr(compiled.tempfile, "TemporaryDirectory", refuse)
+    assert start("train") == ["train"]
+    (notice,) = notices(caplog)
+    assert "no room for compiled graphs" in notice and "compiling without a cache" in notice
+
+
+def test_private_copies_of_killed_processes_are_removed(start, tmp_path, monkeypatch):
+    folders = dict.fromkeys(("dead", "young", "living"))
+    for name in folders:
+        folders[name] = tmp_path / f"mindcv_hrnet-graphs-{name}"
+        folders[name].mkdir()
+        (folders[name] / ".lock").touch()
+        age = 0 if name == "young" else 7200
+        os.utime(folders[name], (time.time() - age,) * 2)
+    with exclusive_lock(folders["living"] / ".lock"):
+        compiled.sweep(tmp_path)
+    assert [name for name, folder in folders.items() if folder.exists()] == ["young", "living"]
+
+
+def refuse(*_, **__):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def open_again(monkeypatch):
+    monkeypatch.setattr(compiled, "_jobs", itertools.count())
+    return open_compile_cache({"lr": 1}, wanted=True, first_rank=True)
 
 
 def test_room_is_made_by_what_was_unused_for_longest(start):

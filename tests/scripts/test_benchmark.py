@@ -15,6 +15,16 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmark")
 
 
+def test_pytorch_chooses_its_own_kernels(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    environments = {who: benchmark.environment_of(who, tmp_path) for who in ("ours", "mindcv", "timm")}
+    assert {who: "ONEDNN_MAX_CPU_ISA" in given for who, given in environments.items()} == {
+        "ours": True,
+        "mindcv": True,
+        "timm": False,
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

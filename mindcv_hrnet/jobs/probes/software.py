@@ -9,7 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mindcv_hrnet.jobs.probes.finding import GREEN, RED, YELLOW, Finding
-from mindcv_hrnet.runtime.kernels import FAST_ISA, ISA_VARIABLES, has_avx512
+from mindcv_hrnet.runtime.kernels import FAST_ISA, FAST_ISAS, ISA_VARIABLES, has_avx512
 
 PYTHONS = ((3, 10), (3, 12))
 DISTRIBUTION = "mindcv-hrnet"
@@ -53,7 +53,7 @@ def kernels(environ: Mapping[str, str] = os.environ, avx512: bool | None = None)
     chosen = next((environ[name] for name in ISA_VARIABLES if name in environ), "")
     if not (has_avx512() if avx512 is None else avx512):
         return Finding(GREEN, "kernels", "no AVX-512 here, oneDNN's own choice is fast")
-    if chosen == FAST_ISA:
+    if chosen in FAST_ISAS:
         return Finding(GREEN, "kernels", f"AVX-512 here, oneDNN is held to {chosen}, where its convolutions are fast")
     return Finding(
         YELLOW,
