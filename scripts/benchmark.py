@@ -255,7 +255,7 @@ def markdown(table: dict[str, dict[str, dict[str, float]]], packages: list[str])
     for name, cells in table.items():
         batch = name.removeprefix("forward_").removesuffix("_s")
         title = MEASURES.get(name) or (
-            f"evaluation forward, batch {batch}, s" if batch.isdigit() else "peak memory of it, MB"
+            f"evaluation forward, batch {batch}, s" if batch.isdigit() else "peak memory of the forward, MB"
         )
         medians = [f"{cells[who]['median']:.{0 if name.endswith('mb') else 2}f}" for who in packages]
         lines.append(f"| {title} | " + " | ".join([*medians, *(f"{cells[p]['ratio']:.2f}" for p in peers)]) + " |")
