@@ -89,7 +89,7 @@ def test_rounds_become_medians_and_ratios(benchmark, monkeypatch, capsys, tmp_pa
         "| training step, s | 6.00 | 2.00 | 2.00 |",
         "| evaluation forward, batch 4, s | 1.00 | 1.00 | 1.00 |",
         "| peak memory of training, MB | 1000 | 1000 | 1.00 |",
-        "| peak memory of it, MB | 500 | 500 | 1.00 |",
+        "| peak memory of the forward, MB | 500 | 500 | 1.00 |",
         "",
     ]
     written = json.loads(out.read_text())
