@@ -1,6 +1,5 @@
 """What tests of several modules share: quiet MindSpore, PyNative mode, and networks of a few thousand parameters."""
 
-import fcntl
 import gc
 import logging
 import os
@@ -13,6 +12,8 @@ import mindcv_hrnet  # isort: skip  # noqa: F401 - it chooses the CPU kernels
 import mindspore
 import numpy as np
 import pytest
+
+from mindcv_hrnet.runtime.locks import exclusive_lock
 
 # Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
 mindspore.set_device("CPU")
@@ -119,8 +120,7 @@ def made_once(of_all_workers):
 
     def get(name, make):
         folder = of_all_workers / name
-        with open(of_all_workers / f"{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits until it is whole
+        with exclusive_lock(of_all_workers / f"{name}.lock"):  # who comes second waits until it is whole
             if not (folder / "whole").exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()

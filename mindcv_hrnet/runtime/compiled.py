@@ -147,7 +147,11 @@ def open_compile_cache(parts: Mapping[str, Any], *, wanted: bool, first_rank: bo
             stack.enter_context(exclusive_lock(scratch / _LOCK, required=False))
         except OSError as error:
             notice = logger.warning if first_rank else logger.debug
-            notice("%s: no room for compiled graphs (%s); compiling without a cache", tempfile.gettempdir(), error)
+            notice(
+                "%s: no room for compiled graphs (%s); compiling without a cache",
+                tempfile.gettempdir(),
+                reason_of(error),
+            )
             yield CompileCache()
             return
         sweep(scratch.parent)
