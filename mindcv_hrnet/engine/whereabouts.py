@@ -16,11 +16,12 @@ class Whereabouts(Callback):
     While it compiles, a rank may be silent for longer.
     """
 
-    def __init__(self, shape: RunShape, heartbeat: Heartbeat):
+    def __init__(self, shape: RunShape, heartbeat: Heartbeat, *, validates: bool):
         super().__init__()
         self.shape, self.heartbeat = shape, heartbeat
         self.step = shape.first_step
-        self.trains = self.validates = True  # for the first time, and so compiles
+        # for the first time, and so compiles
+        self.trains, self.validates = True, validates
         heartbeat.tell(Place(self.step, patient=True))
 
     def on_train_step_begin(self, run_context: Any) -> None:

@@ -98,7 +98,7 @@ def train(config: Config) -> Path:
         stack.callback(step_log.close)
         command = command_to_go_on(sys.argv, cluster.launcher, cluster.size)
         heartbeat.advice = f"go on with: {command}"
-        whereabouts = Whereabouts(shape, heartbeat)
+        whereabouts = Whereabouts(shape, heartbeat, validates=evaluate is not None)
         interruptions = Interruptions(
             shape, step_log, guard, saving, cluster, config.train, requests=stop_requests, command=command
         )
