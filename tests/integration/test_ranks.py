@@ -11,10 +11,11 @@ import observables as see
 import pytest
 from ranks import train_steps
 
-from integration.conftest import RECIPE, SHORT, mpirun
+from integration.conftest import RECIPE, SHORT, Workplace, mpirun
 from integration.test_commands import counts
 from mindcv_hrnet.jobs.train import train
 from mindcv_hrnet.recipe.config import parse_config
+from mindcv_hrnet.runtime.distributed import Cluster
 from mindcv_hrnet.weights import read_entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.ranks]
@@ -38,36 +39,37 @@ def alone(pynative):
 
     def values(kind):
         ms.set_context(mode=ms.GRAPH_MODE)
-        result = train_steps(kind)
-        assert (result["rank"], result["size"]) == (0, 1)
-        return np.array(result["values"])
+        return np.array(train_steps(kind, Cluster())["values"])
 
     return values
 
 
-def of_two_ranks(workplace, *arguments):
-    """(values of the first of two ranks, of the second)."""
-    outcome = workplace.run("tests/helpers/ranks.py", *arguments, launcher=mpirun(2))
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """kind: what tests/helpers/ranks.py tells of the first and of the second of two ranks."""
+    kinds = ("linear", "accumulated", "synced", "unsynced", "overflow")
+    place = Workplace(tmp_path_factory.mktemp("standing-here"))
+    outcome = place.run("tests/helpers/ranks.py", *kinds, launcher=mpirun(2))
     assert outcome.code == 0, outcome.err
-    first, second = sorted(results(outcome.out), key=lambda result: result["rank"])
-    assert (first["rank"], second["rank"], first["size"]) == (0, 1, 2)
-    return np.array(first["values"]), np.array(second["values"])
+    found = {kind: [result for result in results(outcome.out) if result["kind"] == kind] for kind in kinds}
+    for pair in found.values():
+        pair.sort(key=lambda result: result["rank"])
+        assert [(result["rank"], result["size"]) for result in pair] == [(0, 2), (1, 2)]
+    return found
 
 
 @pytest.mark.parametrize("kind", ["linear", "accumulated"])
-def test_two_ranks_take_the_steps_of_one_with_the_large_batch(workplace, alone, kind):
-    first, second = of_two_ranks(workplace, kind)
+def test_two_ranks_take_the_steps_of_one_with_the_large_batch(two_ranks, alone, kind):
+    first, second = (np.array(result["values"]) for result in two_ranks[kind])
     expected = alone(kind)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, expected, atol=1e-7)
     assert np.abs(expected).max() > 1e-3
 
 
-def test_an_overflow_on_one_rank_skips_the_update_on_all(workplace):
+def test_an_overflow_on_one_rank_skips_the_update_on_all(two_ranks):
     """Also where the sums stay finite, as on devices that saturate."""
-    outcome = workplace.run("tests/helpers/ranks.py", "overflow", launcher=mpirun(2))
-    assert outcome.code == 0, outcome.err
-    first, second = results(outcome.out)
+    first, second = two_ranks["overflow"]
     assert first["values"] == second["values"] and not np.any(first["values"])
     assert first["totals"][:3] == second["totals"][:3] == [0.0, 0, 3]
     assert first["scale"] == second["scale"] == 8
@@ -79,14 +81,14 @@ def test_one_bit_of_a_weight_that_differs_ends_the_run(workplace):
     assert "rank 1: weights differ from the other ranks' after epoch 2" in outcome.err
 
 
-def test_synchronised_statistics_are_those_of_the_large_batch(workplace, alone, measured):
+def test_synchronised_statistics_are_those_of_the_large_batch(two_ranks, alone, measured):
     """Weights and moving statistics after three steps; without sync_bn they differ."""
-    first, second = of_two_ranks(workplace, "synced")
+    first, second = (np.array(result["values"]) for result in two_ranks["synced"])
     expected = alone("synced")
     np.testing.assert_array_equal(first, second)
     measured("sync_bn", first, expected)
     np.testing.assert_allclose(first, expected, atol=1e-5)
-    apart, _ = of_two_ranks(workplace, "synced", "no-sync")
+    apart = np.array(two_ranks["unsynced"][0]["values"])
     assert np.abs(apart - expected).max() > 1e-2
 
 
