@@ -51,21 +51,18 @@ def test_a_run_folder_explains_itself(trained):
     assert not [name for name in weights if "adam" in name or "loss_scale" in name]
 
 
-def test_validation_counts_every_image_at_any_batch_size(trained, digits, workplace):
+def test_validation_counts_every_image_at_any_batch_size(trained, workplace):
+    """In batches of 7 and, when the run was trained, of 32."""
     run, _, _ = trained
-    results = []
-    for batch in (7, 64):
-        outcome = workplace.run(
-            *("validate.py", "-c", run / "config.yaml", "--ckpt_path", run / "hrnet_w18_small-2.ckpt"),
-            *("--batch_size", batch),
-        )
-        assert outcome.code == 0, outcome.err
-        results.append(counts(outcome.out))
-    assert results[0][:3] == results[1][:3] and results[0][2] == 360
-    assert results[0][3] == pytest.approx(results[1][3], rel=1e-5)
+    outcome = workplace.run(
+        *("validate.py", "-c", run / "config.yaml", "--ckpt_path", run / "hrnet_w18_small-2.ckpt"),
+        *("--batch_size", "7"),
+    )
+    assert outcome.code == 0, outcome.err
+    top1, top5, images, loss = counts(outcome.out)
     logged = list(csv.DictReader((run / "metrics.csv").open()))[-1]
-    assert results[0][0] / 3.6 == pytest.approx(float(logged["top1"]), abs=1e-6)
-    assert results[0][3] == pytest.approx(float(logged["val_loss"]), abs=2e-5)
+    assert (images, f"{top1 / 3.6:.6f}", f"{top5 / 3.6:.6f}") == (360, logged["top1"], logged["top5"])
+    assert loss == pytest.approx(float(logged["val_loss"]), abs=2e-5)
 
 
 def test_exported_file_alone_classifies(trained, digits, workplace):

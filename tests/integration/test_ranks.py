@@ -131,14 +131,14 @@ def test_msrun_starts_the_same_job(workplace, alone, tmp_path):
 def test_mpirun_trains_and_validates(digits, workplace):
     run = workplace.folder.parent / "two-ranks"
     outcome = workplace.run(
-        *("train.py", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT),
+        *("tests/helpers/sketch_job.py", "train", "-c", RECIPE, "--data_dir", digits, "--ckpt_save_dir", run, *SHORT),
         *("--device_target", "CPU", "--batch_size", "16", "--epoch_size", "1", "--num_samples", "64"),
         launcher=mpirun(2),
     )
     assert outcome.code == 0, outcome.err
     assert "CPU x 2 (mpirun), graph mode, amp O0, global batch 32, epochs 1 to 1 of 2 steps" in outcome.out
     weights = run / "hrnet_w18_small-1.ckpt"
-    command = ("validate.py", "-c", run / "config.yaml", "--ckpt_path", weights)
+    command = ("tests/helpers/sketch_job.py", "validate", "-c", run / "config.yaml", "--ckpt_path", weights)
     together = workplace.run(*command, launcher=mpirun(2))
     alone = workplace.run(*command, "--distribute", "False")
     assert together.code == alone.code == 0, together.err
