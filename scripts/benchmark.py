@@ -10,7 +10,7 @@ smaller here. On a machine shared with other work, compare the CPU seconds.
 Training is one epoch of the recipe's network and augmentation in float32 on made images, by this package's train.py and
 by what the train.py of the peers does; the first start has an empty cache folder, the second the one that it has left.
 Both MindSpore programs run with the CPU kernels that this package chooses, without which MindCV's step takes 40 times
-as long. --host also runs benchmark_data.py.
+as long. --host also runs benchmark_data.py. The JSON is written after each round.
 """
 
 import argparse
@@ -25,11 +25,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_data import missing_from
+from benchmark_data import missing_from, no_photos
+from benchmark_rounds import BenchmarkError, Rounds, not_writable, wrong_number
+
+from mindcv_hrnet.errors import UserError
+from mindcv_hrnet.models.variants import PUBLISHED, find_spec
+from mindcv_hrnet.runtime.files import write_json
+from mindcv_hrnet.runtime.kernels import ISA_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("benchmark_worker.py")
@@ -99,7 +104,7 @@ class Peak(threading.Thread):
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """The lines of a command, how long it took, and the most memory that it held."""
+    """The lines of a command, how long it took, and the most memory that it held; BenchmarkError where it fails."""
     begun = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
@@ -112,14 +117,12 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
         seconds = time.perf_counter() - begun
         if failed:
             errors.seek(0)
-            sys.exit(f"error: {' '.join(command)}\n{errors.read().strip()[-800:]}")
+            raise BenchmarkError(f"{' '.join(command)}: exit code {failed}", errors.read())
     return {"lines": lines, "seconds": seconds, "peak_mb": peak.mb}
 
 
 def environment_of(who: str, cache: Path) -> dict[str, str]:
     """MindCV has the kernels that this package chooses when it is imported; PyTorch chooses its own."""
-    from mindcv_hrnet.runtime.kernels import ISA_VARIABLES
-
     given = {name: text for name, text in os.environ.items() if who != "timm" or name not in ISA_VARIABLES}
     return {**given, "GLOG_v": "3", "PYTHONUNBUFFERED": "1", "MINDCV_HRNET_CACHE": str(cache)}
 
@@ -146,7 +149,10 @@ def measure_training(who: str, data: Path, cache: Path, o: argparse.Namespace) -
         found = run(train_command(who, Path(out), data, o), environment_of(who, cache))
         files = {(file.stat().st_ino, file.stat().st_size) for file in Path(out).rglob("*") if file.is_file()}
     steps = [line for line in found["lines"] if STEP.search(line.text)]
-    saved = next(line for line in found["lines"] if "saved" in line.text)
+    saved = [line for line in found["lines"] if "saved" in line.text]
+    if len(steps) < 2 or not saved:
+        said = "".join(line.text for line in found["lines"])
+        raise BenchmarkError(f"{who}: the training command told of no two steps and a save", said)
     pairs = list(itertools.pairwise(steps))
     return {
         "start_s": steps[0].at,
@@ -156,7 +162,7 @@ def measure_training(who: str, data: Path, cache: Path, o: argparse.Namespace) -
         "train_s": found["seconds"],
         "train_peak_mb": found["peak_mb"],
         "checkpoint_mb": sum(size for _, size in files) / 1e6,
-        "save_s": saved.at - steps[-1].at,
+        "save_s": saved[0].at - steps[-1].at,
     }
 
 
@@ -183,7 +189,7 @@ def measure(who: str, data: Path, o: argparse.Namespace) -> dict[str, float]:
 
 
 def packages_of(o: argparse.Namespace) -> list[str]:
-    return ["ours", *filter(None, o.peers.split(","))]
+    return list(dict.fromkeys(["ours", *filter(None, o.peers.split(","))]))
 
 
 def pythons_of(o: argparse.Namespace) -> dict[str, str]:
@@ -195,32 +201,51 @@ def refusal(o: argparse.Namespace) -> str:
     for peer in packages_of(o)[1:]:
         if peer not in PEERS:
             return f"--peers: unknown '{peer}'; choices: {', '.join(PEERS)}"
-    for name in ("classes", "batch_size", "workers", "rounds"):
-        if getattr(o, name) <= 0:
-            return f"--{name.replace('_', '-')}: {getattr(o, name)} is not above 0"
+    try:
+        find_spec(o.model)
+    except UserError as error:
+        return f"--model: {error}"
+    if "mindcv" in packages_of(o) and o.model not in PUBLISHED:
+        return f"--model: MindCV has no {o.model}; choices with this peer: {', '.join(PUBLISHED)}"
+    if o.batches and not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", o.batches):
+        return f"--batches: '{o.batches}' are no whole numbers above 0, joined by commas, as in 1,4,32"
+    wrong = wrong_number(o, ("classes", "batch_size", "workers", "rounds")) or not_writable(o.out)
+    if wrong:
+        return wrong
     if o.images < 2 * o.batch_size:
         return f"--images: {o.images} are not two batches of {o.batch_size}"
-    return missing_from(pythons_of(o), packages_of(o))
+    if o.classes > o.images:
+        return f"--classes: {o.classes} are more than the {o.images} of --images; each needs one"
+    return (no_photos() if o.host else "") or missing_from(pythons_of(o), packages_of(o))
 
 
-def compare(o: argparse.Namespace) -> dict[str, Any]:
+def compare(o: argparse.Namespace, kept: Rounds) -> dict[str, Any]:
     """{"machine", "settings", "table": medians and ratios, "rounds": every measurement}; prints the table."""
     packages = packages_of(o)
-    rounds: dict[str, list[dict[str, float]]] = defaultdict(list)
+    settings = {key: getattr(o, key) for key in ("model", "images", "classes", "batch_size", "workers", "rounds")}
+    found: dict[str, Any] = {"machine": machine(), "settings": settings}
+    rounds: dict[str, list[dict[str, float]]] = {who: [] for who in packages}
     with tempfile.TemporaryDirectory(prefix="benchmark-images-") as folder:
         make_images(Path(folder), o.images, o.classes)
         for number in range(1, o.rounds + 1):
             for who in packages:
                 rounds[who].append(measure(who, Path(folder), o))
                 print(f"round {number}: {who}: {rounds[who][-1]}", file=sys.stderr, flush=True)
-    table = {name: row(name, rounds) for name in rounds["ours"][0]}
-    print("\n".join(markdown(table, packages)))
-    return {
-        "machine": machine(),
-        "settings": {key: getattr(o, key) for key in ("model", "images", "classes", "batch_size", "workers", "rounds")},
-        "table": table,
-        "rounds": rounds,
-    }
+            found |= {"table": {name: row(name, rounds) for name in rounds["ours"][0]}, "rounds": rounds}
+            kept.keep(found)
+    print("\n".join(markdown(found["table"], packages)))
+    return found
+
+
+def measure_host(o: argparse.Namespace) -> dict[str, Any]:
+    """What benchmark_data.py writes, beside `--out`."""
+    out = o.out.with_name(f"{o.out.stem}-data.json")
+    environments = [f"--mindcv-python={o.mindcv_python}", f"--timm-python={o.timm_python}"]
+    script = str(Path(__file__).with_name("benchmark_data.py"))
+    failed = subprocess.run([sys.executable, script, f"--peers={o.peers}", *environments, f"--out={out}"]).returncode
+    if failed:
+        raise BenchmarkError(f"--host: {script}: exit code {failed}")
+    return json.loads(out.read_text())
 
 
 def machine() -> dict[str, Any]:
@@ -271,7 +296,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="training images")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--batches", default="1,4,32", help="batch sizes of the evaluation forward")
+    parser.add_argument("--batches", default="1,4,32", help="batch sizes of the evaluation forward; '': none")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--host", action="store_true", help="measure the data path as well, see benchmark_data.py")
@@ -280,15 +305,11 @@ def main() -> None:
     wrong = refusal(options)
     if wrong:
         sys.exit(f"error: {wrong}")
-    found = compare(options)
-    if options.host:
-        out = options.out.with_name(f"{options.out.stem}-data.json")
-        environments = [f"--mindcv-python={options.mindcv_python}", f"--timm-python={options.timm_python}"]
-        script = str(Path(__file__).with_name("benchmark_data.py"))
-        command = [sys.executable, script, f"--peers={options.peers}", *environments, f"--out={out}"]
-        subprocess.run(command, check=True)
-        found["data"] = json.loads(out.read_text())
-    options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    kept = Rounds(options.out, options.rounds)
+    with kept.one_line_end():
+        found = compare(options, kept)
+        if options.host:
+            write_json(options.out, found | {"data": measure_host(options)})
     print(f"\nwritten: {options.out}")
 
 

@@ -13,6 +13,7 @@ Memory is what the loader adds to the process and its children (proportional set
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -28,6 +29,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmark_rounds import BenchmarkError, Rounds, not_writable, wrong_number
 
 FILES, DISTINCT, CLASSES, QUALITY = 1024, 256, 4, 90
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -191,12 +194,12 @@ def run(python: str, loader: str, folder: Path, augment: bool, device: bool, o: 
     command += [f"--batch-size={o.batch_size}", f"--seconds={o.seconds}", f"--warm-up={o.warm_up}"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "GLOG_v": "3"})
     if done.returncode:
-        sys.exit(f"error: {loader}: {done.stderr.strip()[-800:]}")
+        raise BenchmarkError(f"{loader}: {' '.join(command)}: exit code {done.returncode}", done.stderr)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def loaders_of(o: argparse.Namespace) -> list[str]:
-    return ["ours", *filter(None, o.peers.split(","))]
+    return list(dict.fromkeys(["ours", *filter(None, o.peers.split(","))]))
 
 
 def pythons_of(o: argparse.Namespace) -> dict[str, str]:
@@ -213,63 +216,69 @@ def refusal(o: argparse.Namespace) -> str:
     for size in o.sizes.split(","):
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", size):
             return f"--sizes: '{size}' is no width x height, as in 500x375"
-    for name in ("workers", "batch_size", "rounds", "seconds"):
-        if getattr(o, name) <= 0:
-            return f"--{name.replace('_', '-')}: {getattr(o, name)} is not above 0"
-    return missing_from(pythons_of(o), loaders_of(o))
+    if o.batch_size > FILES:
+        return f"--batch-size: {o.batch_size} is more than the {FILES} images"
+    wrong = wrong_number(o, ("workers", "batch_size", "rounds", "seconds")) or not_writable(o.out) or no_photos()
+    return wrong or missing_from(pythons_of(o), loaders_of(o))
+
+
+def no_photos() -> str:
+    """What the photographs need and this environment lacks, in one line; "" if nothing."""
+    if importlib.util.find_spec("sklearn"):
+        return ""
+    return "the photographs are scikit-learn's, which is missing here; pip install 'mindcv-hrnet[digits]'"
 
 
 def missing_from(pythons: dict[str, str], loaders: list[str]) -> str:
     """Which environment lacks the packages of its loader, in one line; "" if none."""
     for loader in loaders:
         python, packages = pythons[loader], PACKAGES[loader]
-        look = f"import importlib.util as u; print(*(p for p in {packages} if u.find_spec(p) is None))"
+        look = f"import importlib.util as u; print('lacks', *(p for p in {packages} if u.find_spec(p) is None))"
         try:
             done = subprocess.run([python, "-c", look], capture_output=True, text=True)
         except OSError as error:
             return f"--{loader}-python: {python}: {error.strerror}"
-        missing = done.stdout.split() if done.returncode == 0 else packages
+        missing = done.stdout.split()[1:] if done.stdout.startswith("lacks") else packages
         if missing:
             option = "" if loader == "ours" else f"; --{loader}-python names an interpreter that has them"
             return f"{loader}: {python} has no {', '.join(missing)}{option}"
     return ""
 
 
-def compare(o: argparse.Namespace) -> dict:
-    """{"settings", "rounds": every measurement, "table": medians and ratios}; prints the table."""
+def compare(o: argparse.Namespace, kept: Rounds) -> None:
+    """Measure and keep {"machine", "settings", "versions", "table": medians and ratios, "rounds": every measurement};
+    prints the table.
+    """
     pythons, loaders = pythons_of(o), loaders_of(o)
     sizes = [tuple(map(int, size.split("x"))) for size in o.sizes.split(",")]
+    cases = [(f"{w}x{h}", augment, part) for w, h in sizes for augment in (True, False) for part in o.parts.split(",")]
     found: dict[tuple, list[dict]] = defaultdict(list)
+    machine = {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
     with tempfile.TemporaryDirectory(prefix="benchmark-data-") as scratch:
         for width, height in sizes:
             write_photos(Path(scratch, f"{width}x{height}"), width, height)
-        cases = [
-            (f"{w}x{h}", augment, part) for w, h in sizes for augment in (True, False) for part in o.parts.split(",")
-        ]
         for number in range(1, o.rounds + 1):
             for size, augment, part in cases:
                 for loader in loaders:
                     result = run(pythons[loader], loader, Path(scratch, size), augment, part == "device", o)
                     found[size, augment, part, loader].append(result)
-                    speed = f"{result['images_per_s']:.0f} images/s"
-                    print(
-                        f"round {number}: {size} augment {augment} {part} {loader}: {speed}",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-    table = [row(case, loaders, found) for case in cases]
+                    what = f"{size} augment {augment} {part} {loader}: {result['images_per_s']:.0f} images/s"
+                    print(f"round {number}: {what}", file=sys.stderr, flush=True)
+            table = [row(case, loaders, found) for case in cases]
+            kept.keep(
+                {
+                    "machine": machine,
+                    "settings": {key: getattr(o, key) for key in ("workers", "batch_size", "seconds", "rounds")},
+                    "versions": {loader: results[0]["versions"] for (*_, loader), results in found.items()},
+                    "table": table,
+                    "rounds": [{"case": list(case), **each} for case, results in found.items() for each in results],
+                }
+            )
     print("\n".join(markdown(table, loaders)))
-    return {
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "processor": platform.machine(),
-            "python": sys.version.split()[0],
-        },
-        "settings": {"workers": o.workers, "batch_size": o.batch_size, "seconds": o.seconds, "rounds": o.rounds},
-        "versions": {key[-1]: found[key][0]["versions"] for key in ((*cases[0], loader) for loader in loaders)},
-        "table": table,
-        "rounds": [{"case": list(case), **result} for case, results in found.items() for result in results],
-    }
 
 
 def row(case: tuple, loaders: list[str], found: dict[tuple, list[dict]]) -> dict:
@@ -322,7 +331,9 @@ def main() -> None:
     wrong = refusal(options)
     if wrong:
         sys.exit(f"error: {wrong}")
-    options.out.write_text(json.dumps(compare(options), indent=2) + "\n", encoding="utf-8")
+    kept = Rounds(options.out, options.rounds)
+    with kept.one_line_end():
+        compare(options, kept)
     print(f"\nwritten: {options.out}")
 
 

@@ -32,6 +32,8 @@ def benchmark(monkeypatch, tmp_path):
         (["--sizes", "96x96,0x5"], "--sizes: '0x5' is no width x height, as in 500x375"),
         (["--peers", "tim"], "--peers: unknown 'tim'; choices: mindcv, timm"),
         (["--rounds", "0"], "--rounds: 0 is not above 0"),
+        (["--batch-size", "1025"], "--batch-size: 1025 is more than the 1024 images"),
+        (["--out", "/"], "--out: / is a folder; name a file in it"),
         (["--peers", "timm", "--timm-python", "/no/python"], "--timm-python: /no/python: No such file or directory"),
     ],
 )
@@ -44,9 +46,26 @@ def test_wrong_options_are_refused_in_one_line(words, message, benchmark, tmp_pa
 def test_a_missing_peer_is_noticed_before_anything_is_measured(benchmark, monkeypatch):
     module = sys.modules["benchmark_data"]
     monkeypatch.setitem(module.PACKAGES, "mindcv", ["numpy", "no_such_package"])
-    monkeypatch.setattr(module, "compare", lambda options: pytest.fail("measured"))
+    monkeypatch.setattr(module, "compare", lambda options, kept: pytest.fail("measured"))
     with pytest.raises(SystemExit, match=r"error: mindcv: .* has no no_such_package; --mindcv-python names an inter"):
         benchmark("--peers", "mindcv")
+
+
+def test_a_round_that_fails_leaves_those_before_it(benchmark, monkeypatch, tmp_path):
+    module, calls = sys.modules["benchmark_data"], []
+
+    def run(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise module.BenchmarkError("ours: exit code 1")
+        return {**dict.fromkeys(module.MEASURES, 2.0), "versions": {"numpy": "1"}}
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "refusal", lambda options: "")
+    monkeypatch.setattr(module, "write_photos", lambda *given: None)
+    with pytest.raises(SystemExit, match=r"error: ours: exit code 1; .*/out.json holds what .*: 1 of 3 rounds"):
+        benchmark("--sizes", "96x96", "--parts", "host")
+    assert len(json.loads((tmp_path / "out.json").read_text())["rounds"]) == 2
 
 
 @pytest.mark.slow

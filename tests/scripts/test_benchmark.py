@@ -31,15 +31,34 @@ def test_pytorch_chooses_its_own_kernels(benchmark, tmp_path, monkeypatch):
         ("--peers tim", "--peers: unknown 'tim'; choices: mindcv, timm"),
         ("--rounds 0", "--rounds: 0 is not above 0"),
         ("--images 15", "--images: 15 are not two batches of 8"),
+        ("--images 16 --classes 17", "--classes: 17 are more than the 16 of --images; each needs one"),
         ("--peers timm --timm-python /no/python", "--timm-python: /no/python: No such file or directory"),
+        ("--peers timm --timm-python /bin/true", "timm: /bin/true has no timm, torch, PIL; --timm-python names an in"),
+        ("--peers timm --timm-python /", "--timm-python: /: Permission denied"),
+        ("--out /no/folder/x.json", "--out: /no/folder: No such file or directory; choose a folder that can be writ"),
+        ("--out /proc/x.json", "--out: /proc: No such file or directory; choose a folder that can be written"),
+        ("--out /", "--out: / is a folder; name a file in it"),
+        ("--batches x,0", "--batches: 'x,0' are no whole numbers above 0, joined by commas, as in 1,4,32"),
+        ("--batches 4,-3", "--batches: '4,-3' are no whole numbers above 0, joined by commas, as in 1,4,32"),
+        ("--model hrnet_w66", "--model: unknown model 'hrnet_w66': did you mean 'hrnet_w64'? Choices: hrnet_w18_small"),
+        ("--model hrnet_w18 --peers mindcv", "--model: MindCV has no hrnet_w18; choices with this peer: hrnet_w32, hr"),
+        ("--workers 9999 --peers mindcv", "--workers: 9999 are more than the "),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(benchmark, monkeypatch, words, message):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
-    monkeypatch.setattr(benchmark, "compare", lambda options: pytest.fail("measured"))
+    monkeypatch.setattr(benchmark, "compare", lambda options, kept: pytest.fail("measured"))
     with pytest.raises(SystemExit) as ended:
         benchmark.main()
-    assert ended.value.code == f"error: {message}"
+    assert ended.value.code.startswith(f"error: {message}") and "\n" not in ended.value.code
+
+
+def test_the_photographs_of_host_are_looked_for_at_the_start(benchmark, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--host"])
+    with pytest.raises(SystemExit, match="error: the photographs are scikit-learn's, which is missing here; pip inst"):
+        benchmark.main()
 
 
 # A training command of three steps: busy before the first, half a second for each of the others
@@ -62,14 +81,55 @@ def test_a_training_command_is_read_by_its_lines(benchmark, monkeypatch, tmp_pat
     monkeypatch.setattr(benchmark, "train_command", command)
     found = benchmark.measure_training("ours", tmp_path, tmp_path, Namespace())
     assert 0.35 <= found["start_cpu_s"] <= found["start_s"]
-    assert found["step_s"] >= 0.5 and found["step_cpu_s"] < 0.3
-    assert found["save_s"] >= 0.5 and found["train_s"] >= found["start_s"] + 1.5
+    # half a second each, less what a busy machine lets this process read late
+    assert found["step_s"] >= 0.2 and found["step_cpu_s"] < 0.3
+    assert found["save_s"] >= 0.2 and found["train_s"] >= found["start_s"] + 1
     assert found["checkpoint_mb"] == 3.0 and 200 < found["train_peak_mb"] < 400
 
 
-def test_a_command_that_fails_ends_the_benchmark(benchmark, monkeypatch):
-    with pytest.raises(SystemExit, match="no such model"):
+def test_a_command_that_fails_tells_its_last_words(benchmark):
+    with pytest.raises(benchmark.BenchmarkError, match="exit code 1") as raised:
         benchmark.run([sys.executable, "-c", "raise SystemExit('no such model')"], {})
+    assert raised.value.said == "no such model"
+
+
+def test_a_command_without_steps_is_an_error(benchmark, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "train_command", lambda *given: [sys.executable, "-c", "print('step 1/1')"])
+    with pytest.raises(benchmark.BenchmarkError, match="timm: the training command told of no two steps and a save"):
+        benchmark.measure_training("timm", tmp_path, tmp_path, Namespace())
+
+
+@pytest.mark.parametrize(
+    "problem, said", [("round_3", "timm: exit code 1"), ("host", "--host: "), ("^C", "interrupted")]
+)
+def test_what_was_measured_before_a_failure_is_kept(benchmark, monkeypatch, capsys, tmp_path, problem, said):
+    rounds = []
+
+    def measure(who, data, options):
+        rounds.append(who)
+        if problem != "host" and rounds.count("timm") == 3:
+            raise (
+                KeyboardInterrupt
+                if problem == "^C"
+                else benchmark.BenchmarkError("timm: exit code 1", "out of\nmemory")
+            )
+        return {"step_s": float(len(rounds))}
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "refusal", lambda options: "")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda command: Namespace(returncode=1))
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", f"benchmark.py --peers timm --images 16 --host --out {out}".split())
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main()
+    whole = 3 if problem == "host" else 2
+    assert ended.value.code.startswith(f"error: {said}") and "\n" not in ended.value.code
+    assert ended.value.code.endswith(f"; {out} holds what was measured before: {whole} of 3 rounds")
+    assert ("out of\nmemory" in capsys.readouterr().err) == (problem == "round_3")
+    written = json.loads(out.read_text())
+    assert [len(written["rounds"][who]) for who in ("ours", "timm")] == [whole, whole]
+    assert written["table"]["step_s"]["timm"]["median"] == (4.0 if whole == 3 else 3.0)
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_rounds_become_medians_and_ratios(benchmark, monkeypatch, capsys, tmp_path):
