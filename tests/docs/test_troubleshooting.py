@@ -1,6 +1,7 @@
 """The page of errors has every message of the code, and none that is gone."""
 
 import ast
+import re
 
 import list_messages
 
@@ -16,6 +17,16 @@ def test_most_messages_have_their_cause():
     known = {message.text for message in list_messages.messages()}
     assert len(known) > 250
     assert sum(bool(mends.get(text)) for text in known) > 0.9 * len(known)
+
+
+def test_notices_are_those_of_the_code():
+    """Those in the table of what is no error: what stands between their `<...>` is in the package."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (list_messages.ROOT / "mindcv_hrnet").rglob("*.py"))
+    notices = re.findall(r"^\| `(.*?)` \|", PAGE.partition("## What is not an error")[2].partition("\n## ")[0], re.M)
+    assert len(notices) >= 4
+    for notice in notices:
+        fragments = re.split(r"<\w+>", notice.removesuffix(" ..."))
+        assert len(fragments) > 1 and [part for part in fragments if part not in code] == []
 
 
 def test_messages_of_each_kind_are_found():
