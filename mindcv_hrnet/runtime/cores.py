@@ -2,6 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+
+# What a rank finds in its environment, under mpirun and under msrun
+_RANK_VARIABLES = {"OMPI_COMM_WORLD_RANK", "MS_ROLE"}
 
 
 def usable_cores() -> int:
@@ -10,18 +14,18 @@ def usable_cores() -> int:
 
 
 def take_share_of_cores(environ: Mapping[str, str]) -> None:
-    """Bind this rank to its share of the host's cores; threads that are started from now on stay there.
+    """Bind this rank to its share of the launcher's cores; threads that are started from now on stay there.
 
-    Left alone, every rank starts as many threads as the host has cores, and they wait for each other. Nothing is done
-    where somebody has bound the process already, where there are fewer cores than ranks, or where the launcher does
-    not tell who shares the host.
+    Left alone, every rank starts as many threads as it has cores, and they wait for each other. Nothing is done where
+    the launcher, or a script that it runs, has bound the rank already, where there are fewer cores than ranks, or where
+    it is not told who shares the host.
     """
     rank, ranks = ranks_of_host(environ)
     if ranks == 1 or not hasattr(os, "sched_setaffinity"):
         return
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) == os.cpu_count() and len(cores) >= ranks:
-        os.sched_setaffinity(0, share_of(cores, rank, ranks))
+    cores = os.sched_getaffinity(0)
+    if len(cores) >= ranks and cores == cores_of_launcher():
+        os.sched_setaffinity(0, share_of(sorted(cores), rank, ranks))
 
 
 def share_of(cores: list[int], rank: int, ranks: int) -> list[int]:
@@ -30,8 +34,27 @@ def share_of(cores: list[int], rank: int, ranks: int) -> list[int]:
 
 
 def ranks_of_host(environ: Mapping[str, str]) -> tuple[int, int]:
-    """(which of the ranks on this host, how many there are) where mpirun tells, otherwise (0, 1)."""
+    """(which of the ranks on this host, how many there are), or (0, 1) where the launcher does not tell.
+
+    msrun tells how many there are on all hosts; they are on this one where they meet on its loopback address.
+    """
     names = "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
+    if environ.get("MS_ROLE") == "MS_WORKER" and environ.get("MS_SCHED_HOST") == "127.0.0.1":
+        names = "MS_NODE_ID", "MS_WORKER_NUM"
     if not all(name in environ for name in names):
         return 0, 1
     return int(environ[names[0]]), int(environ[names[1]])
+
+
+def cores_of_launcher() -> set[int]:
+    """Cores of the nearest ancestor that has no rank, which is the launcher on this host; none if that is hidden.
+
+    Those of a container are its own, too. A script between launcher and rank is bound like the rank.
+    """
+    import psutil  # MindSpore depends on it
+
+    for ancestor in psutil.Process().parents():
+        with suppress(psutil.Error, OSError):
+            if not _RANK_VARIABLES & ancestor.environ().keys():
+                return os.sched_getaffinity(ancestor.pid)
+    return set()

@@ -1,14 +1,31 @@
 """Ranks of one host share its cores."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+from integration.conftest import mpirun
 
-from mindcv_hrnet.runtime.cores import ranks_of_host, share_of, take_share_of_cores
+from mindcv_hrnet.runtime.cores import ranks_of_host, share_of, take_share_of_cores, usable_cores
+
+binds = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no processes")
+# Told by a rank: what it may use at first, and its share
+RANK = """
+import os
+from mindcv_hrnet.runtime.cores import take_share_of_cores
+before = os.sched_getaffinity(0)
+take_share_of_cores(os.environ)
+print(os.environ["OMPI_COMM_WORLD_LOCAL_RANK"], sorted(before), sorted(os.sched_getaffinity(0)), sep=";")
+"""
 
 
 def variables(rank, ranks):
     return {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks)}
+
+
+def of_msrun(role, rank, ranks, scheduler="127.0.0.1"):
+    return {"MS_ROLE": role, "MS_NODE_ID": str(rank), "MS_WORKER_NUM": str(ranks), "MS_SCHED_HOST": scheduler}
 
 
 def test_every_core_has_one_rank():
@@ -18,27 +35,68 @@ def test_every_core_has_one_rank():
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_who_shares_the_host():
-    assert ranks_of_host(variables(1, 4)) == (1, 4)
-    assert ranks_of_host({"OMPI_COMM_WORLD_SIZE": "8"}) == (0, 1)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no processes")
 @pytest.mark.parametrize(
-    ("environ", "usable", "bound"),
+    ("environ", "expected"),
     [
-        (variables(1, 2), {0, 1, 2, 3}, [2, 3]),
-        (variables(0, 1), {0, 1, 2, 3}, None),
-        (variables(1, 2), {2, 3}, None),  # bound by the launcher
-        (variables(5, 8), {0, 1, 2, 3}, None),
-        ({}, {0, 1, 2, 3}, None),
+        (variables(1, 4), (1, 4)),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, (0, 1)),
+        (of_msrun("MS_WORKER", 3, 4), (3, 4)),
+        (of_msrun("MS_SCHED", 0, 4), (0, 1)),
+        (of_msrun("MS_WORKER", 3, 16, scheduler="10.0.0.7"), (0, 1)),
+        ({}, (0, 1)),
     ],
-    ids=["shared", "one rank", "bound already", "more ranks than cores", "no launcher"],
+    ids=["mpirun", "another MPI", "msrun", "its scheduler", "several hosts", "no launcher"],
 )
-def test_binding(monkeypatch, environ, usable, bound):
+def test_who_shares_the_host(environ, expected):
+    assert ranks_of_host(environ) == expected
+
+
+@binds
+@pytest.mark.parametrize(
+    ("environ", "usable", "launchers", "bound"),
+    [
+        (variables(1, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [2, 3]),
+        (variables(1, 2), {8, 9, 10, 11}, {8, 9, 10, 11}, [10, 11]),
+        (of_msrun("MS_WORKER", 0, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [0, 1]),
+        (variables(0, 1), {0, 1, 2, 3}, {0, 1, 2, 3}, None),
+        (variables(1, 2), {2, 3}, {0, 1, 2, 3}, None),
+        (variables(1, 2), {2, 3}, set(), None),
+        (variables(5, 8), {0, 1, 2, 3}, {0, 1, 2, 3}, None),
+        ({}, {0, 1, 2, 3}, {0, 1, 2, 3}, None),
+    ],
+    ids=[
+        *("mpirun", "in a container of a large host", "msrun", "one rank", "bound by the launcher", "launcher hidden"),
+        *("more ranks than cores", "no launcher"),
+    ],
+)
+def test_binding(monkeypatch, environ, usable, launchers, bound):
     calls = []
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: usable)
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: calls.append(cores))
+    monkeypatch.setattr("mindcv_hrnet.runtime.cores.cores_of_launcher", lambda: launchers)
     take_share_of_cores(environ)
     assert calls == ([] if bound is None else [bound])
+
+
+@binds
+@pytest.mark.ranks
+@pytest.mark.skipif(usable_cores() < 2, reason="one core has nothing to share")
+@pytest.mark.parametrize(
+    ("options", "script"),
+    [(("--bind-to", "none"), ()), (("--bind-to", "core"), ("bash", "-c", '"$@"; exit $?', "script"))],
+    ids=["unbound", "bound, by a script"],
+)
+def test_two_ranks_on_two_cores_have_one_each(options, script):
+    """Where the launcher is started on two cores of possibly more, as in a container."""
+    two = sorted(os.sched_getaffinity(0))[:2]
+    done = subprocess.run(
+        ["taskset", "-c", f"{two[0]},{two[1]}", *mpirun(2), *options, *script, sys.executable, "-c", RANK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line.split(";") for line in sorted(done.stdout.splitlines())]
+    befores = [before for _, before, _ in told]
+    assert befores == [f"[{core}]" for core in two] if "core" in options else [str(two)] * 2
+    assert [(rank, share) for rank, _, share in told] == [("0", f"[{two[0]}]"), ("1", f"[{two[1]}]")]
