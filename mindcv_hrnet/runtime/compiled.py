@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
+from mindcv_hrnet.runtime.devices import CANN_TELLS
 from mindcv_hrnet.runtime.files import reason_of
 from mindcv_hrnet.runtime.locks import exclusive_lock, is_locked
 
@@ -168,14 +169,22 @@ def sweep(folder: Path) -> None:
 
 
 def key_of(parts: Mapping[str, Any], framework: Any) -> str:
-    """Hash of `parts`, this package's sources, the framework's version and build, and settings of its compiler."""
+    """Hash of `parts`, this package's sources, versions and builds of MindSpore and CANN, and settings of compilers."""
     build = Path(framework.__file__).with_name(".commit_id")
+    cann = Path(os.environ.get("ASCEND_HOME_PATH", "/nonexistent"), CANN_TELLS)
     settings = {name: text for name, text in os.environ.items() if name.startswith(("MS_DEV_", "MS_ENABLE_"))}
-    framework_parts = framework.__version__, build.read_text() if build.is_file() else "", settings
+    framework_parts = framework.__version__, _text_of(build), _text_of(cann), settings
     digest = hashlib.sha256(json.dumps([parts, framework_parts], sort_keys=True).encode())
     for source in sorted(_PACKAGE.rglob("*.py")):
         digest.update(f"\0{source.relative_to(_PACKAGE)}\0".encode() + source.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def make_room(newest: Path, largest_total: int = LARGEST_TOTAL) -> None:

@@ -17,6 +17,9 @@ from mindcv_hrnet.errors import ConfigError
 CANN_VERSIONS = ("8.2", "8.3", "8.5", "9.0", "9.1")
 """Releases that MindSpore 2.10 accepts; its own kernels are compiled against 9.1 (`mindspore/run_check`)."""
 
+CANN_TELLS = "compiler/version.info"
+"""Where CANN tells its version, below ASCEND_HOME_PATH; MindSpore reads it there, too."""
+
 # Python packages of CANN itself; its set_env.sh puts them on PYTHONPATH. Graphs need te, more than one rank needs hccl
 CANN_MODULES = ("te", "hccl")
 # What those import, and what `pip install .[ascend]` brings: CANN's "Runtime Dependencies", less what MindSpore has
@@ -163,7 +166,7 @@ def cann_scripts(environ: Mapping[str, str], root: Path = Path("/")) -> list[Pat
 def cann_version(home: Path) -> str | None:
     """ "9.1" of the CANN at `home`; None where it has no file that tells, which MindSpore lets pass."""
     with contextlib.suppress(OSError):
-        for line in (home / "compiler/version.info").read_text(encoding="utf-8").splitlines():
+        for line in (home / CANN_TELLS).read_text(encoding="utf-8").splitlines():
             if line.startswith("Version="):
                 return ".".join(line.partition("=")[2].strip().split(".")[:2])
     return None

@@ -235,7 +235,7 @@ def test_room_is_made_by_what_was_unused_for_longest(start):
     assert {path.name for path in start.folder.iterdir()} == {"hrnet_w32.ckpt", file.name}
 
 
-def test_code_framework_and_compiler_settings_are_part_of_the_name(tmp_path, monkeypatch):
+def test_code_mindspore_cann_and_their_settings_are_part_of_the_name(tmp_path, monkeypatch):
     package = tmp_path / "package"
     package.mkdir()
     (package / "step.py").write_text("a = 1")
@@ -259,4 +259,11 @@ def test_code_framework_and_compiler_settings_are_part_of_the_name(tmp_path, mon
     monkeypatch.setenv("MS_DEV_JIT_SYNTAX_LEVEL", "2")
     keys.append(key_of({"a": 1}, Framework))
     keys.append(key_of({"a": 2}, Framework))
-    assert len(set(keys)) == 7
+    cann = tmp_path / "cann/compiler/version.info"
+    cann.parent.mkdir(parents=True)
+    monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path / "cann"))
+    assert key_of({"a": 2}, Framework) == keys[-1]
+    for version in ("7.7.0.1.231:8.2.RC1", "7.7.0.1.238:8.2.RC1"):
+        cann.write_text(f"Version={version}\n")
+        keys.append(key_of({"a": 2}, Framework))
+    assert len(set(keys)) == 9
