@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from mindcv_hrnet.engine.reduction import Buckets, Reduction
+from mindcv_hrnet.engine.reduction import Reduction
 from mindcv_hrnet.engine.step import TrainStep
 from mindcv_hrnet.errors import RunError
 from mindcv_hrnet.runtime.distributed import Cluster, sum_over_ranks
@@ -28,15 +28,14 @@ class MeanOverRanks(nn.Cell):
     def __init__(self, parameters: Sequence[Parameter], cluster: Cluster) -> None:
         super().__init__(auto_prefix=False)
         self.parameters = ParameterTuple(parameters)
-        self.buckets = Buckets(parameters, cluster.sums_over_mpi)
-        self.reduce = Reduction(cluster, divides=False)
+        self.reduce = Reduction(parameters, cluster, divides=False)
         self.one = Tensor(1, mstype.float32)
         self.map_ = ops.HyperMap()
 
     def construct(self) -> tuple[Tensor, ...]:
         """The parameters, once they are stored."""
-        mean = self.reduce(self.buckets.pack(self.parameters), self.one)
-        return self.map_(_store, self.parameters, self.buckets.unpack(mean))
+        mean = self.reduce(self.parameters, self.one)
+        return self.map_(_store, self.parameters, self.reduce.unpack(mean))
 
 
 def fingerprint(network: nn.Cell, *, statistics: bool = True) -> int:

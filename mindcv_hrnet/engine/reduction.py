@@ -84,22 +84,26 @@ def _starts(group: Sequence[Parameter]) -> tuple[int, ...]:
 
 
 class Reduction(nn.Cell):
-    """(buckets of gradients, () divisor) -> their mean over the ranks, divided: one multiplication for both.
+    """(gradients of `parameters`, () divisor) -> their mean over the ranks, divided: one multiplication for both.
 
+    Between several ranks and `unpack` it is in flat tensors, in a single one where MPI adds up.
     `divides`: whether the divisor can be anything but 1.
     """
 
-    def __init__(self, cluster: Cluster, divides: bool) -> None:
+    def __init__(self, parameters: Sequence[Parameter], cluster: Cluster, divides: bool) -> None:
         super().__init__(auto_prefix=False)
         self.size = cluster.size
         self.multiplies = divides or cluster.size > 1
-        self.over_ranks = ops.AllReduce() if cluster.size > 1 and not cluster.sums_over_mpi else None
+        self.buckets = Buckets(parameters, whole=cluster.sums_over_mpi) if cluster.size > 1 else None
         self.over_mpi = scaled_sum_over_mpi() if cluster.sums_over_mpi else None
+        self.over_ranks = ops.AllReduce() if cluster.size > 1 and not cluster.sums_over_mpi else None
         self.map_ = ops.HyperMap()
 
     def construct(self, gradients: tuple[Tensor, ...], divisor: Tensor) -> tuple[Tensor, ...]:
-        """Gradients, and what their sums are divided by besides the ranks."""
+        """Gradients, and what their sums are divided by besides the ranks -> what `unpack` takes."""
         factor = 1 / (divisor * self.size)
+        if self.buckets is not None:
+            gradients = self.buckets.pack(gradients)
         if self.over_mpi is not None:
             return (self.over_mpi(gradients[0], factor),)
         if self.over_ranks is not None:
@@ -107,3 +111,7 @@ class Reduction(nn.Cell):
         if self.multiplies:
             gradients = self.map_(ops.partial(_multiply, factor), gradients)
         return gradients
+
+    def unpack(self, reduced: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """One tensor for each parameter."""
+        return reduced if self.buckets is None else self.buckets.unpack(reduced)

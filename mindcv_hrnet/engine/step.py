@@ -8,7 +8,7 @@ from mindcv_hrnet.engine.clipping import ClipByGlobalNorm
 from mindcv_hrnet.engine.ema import MovingAverage
 from mindcv_hrnet.engine.loss_scale import LossScale, OverflowCheck
 from mindcv_hrnet.engine.metrics import TrainingAccuracy
-from mindcv_hrnet.engine.reduction import Buckets, Reduction
+from mindcv_hrnet.engine.reduction import Reduction
 from mindcv_hrnet.engine.totals import RunningTotals
 from mindcv_hrnet.models.drop import DropBranch, Dropout
 from mindcv_hrnet.recipe.keys import LossConfig, TrainConfig
@@ -63,9 +63,9 @@ class TrainStep(nn.Cell):
         self.check = OverflowCheck(cluster.size) if skips_overflow(loss_config) else None
         steps = train.gradient_accumulation_steps
         self.accumulation = Accumulation(self.trainable, steps) if steps > 1 else None
-        self.reduce = Reduction(cluster, divides=self.scale.changes_gradients and self.accumulation is None)
+        divides = self.scale.changes_gradients and self.accumulation is None
+        self.reduce = Reduction(self.trainable, cluster, divides)
         self.clip = ClipByGlobalNorm(train.clip_value) if train.clip_grad else None
-        self.buckets = Buckets(self.trainable, cluster.sums_over_mpi) if cluster.size > 1 else None
         self.optimizer = optimizer
         self.ema = MovingAverage(network, train.ema_decay) if train.ema else None
         self.accuracy = TrainingAccuracy(loss_config.label_smoothing)
@@ -112,8 +112,6 @@ class TrainStep(nn.Cell):
         self, loss: Tensor, gradients: tuple[Tensor, ...], divisor: Tensor, overflows: Tensor | float = 0.0
     ) -> Tensor:
         """Change the weights, unless a gradient of a rank, or an earlier one (`overflows`), is not finite."""
-        if self.buckets is not None:
-            gradients = self.buckets.pack(gradients)
         gradients = self.reduce(gradients, divisor)
         if self.check is None:
             result = self.apply(loss, gradients)
@@ -129,9 +127,7 @@ class TrainStep(nn.Cell):
         if self.clip is not None:
             gradients, norm = self.clip(gradients)
             loss = ops.depend(loss, self.totals.measure(norm))
-        if self.buckets is not None:
-            gradients = self.buckets.unpack(gradients)
-        done = self.optimizer(gradients)
+        done = self.optimizer(self.reduce.unpack(gradients))
         if self.ema is not None:
             done = self.ema(done)
         return ops.depend(self.totals.add(loss), done)

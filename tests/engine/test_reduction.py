@@ -78,6 +78,6 @@ def test_many_buckets_need_no_deep_graph(monkeypatch):
 def test_one_rank_divides_where_there_is_a_divisor(divides, divisor, factor):
     import mindspore as ms
 
-    reduced = Reduction(Cluster(), divides)(tensors(), ms.Tensor(divisor, ms.float32))
+    reduced = Reduction((), Cluster(), divides)(tensors(), ms.Tensor(divisor, ms.float32))
     for value, gradient in zip(reduced, tensors(), strict=True):
         np.testing.assert_array_equal(value.asnumpy(), factor * gradient.asnumpy())
