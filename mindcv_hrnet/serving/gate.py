@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -35,6 +36,22 @@ CLIENT_LEFT = 499
 
 class ClientLeft(Exception):
     """The connection ended before the request did."""
+
+
+class _Body:
+    """A request's body, in the pieces in which it arrives, until it has `ended`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.ended = receive, False
+
+    async def piece(self) -> bytes:
+        """The next one. Raises ClientLeft."""
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        self.ended = not message.get("more_body")
+        piece: bytes = message.get("body", b"")
+        return piece
 
 
 class Gate:
@@ -87,54 +104,40 @@ class Gate:
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER):
             check_key(self.key, headers)
-        ended = False
-
-        async def receive_noted() -> Message:
-            nonlocal ended
-            message = await receive()
-            ended = not message.get("more_body")
-            return message
-
+        body = _Body(receive)
         try:
             length = declared_length(headers, self.settings.max_body)
             # One in chunks may become as long as any
             with self.bytes.take(self.settings.max_body if length is None and _has_body(headers) else length or 0):
-                body = await self._read(receive_noted)
+                whole = await self._read(body)
                 with anyio.move_on_after(self.settings.timeout_s) as working:
-                    await self.app(scope, _replay(body, receive), send)
+                    await self.app(scope, _replay(whole, receive), send)
         except Refused as error:
-            if error.status == 413 and not ended:
-                await self._discard(headers, receive)
+            if error.status == 413:
+                await self._discard(headers, body)
             raise
         if working.cancelled_caught:
             raise Refused(504, f"no answer within {self.settings.timeout_s:g} s; try again later")
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, body: _Body) -> bytes:
         parts, total, patience = [], 0, self.settings.read_timeout_s
         with anyio.move_on_after(patience):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                parts.append(message.get("body", b""))
+            while not body.ended:
+                parts.append(await body.piece())
                 total += len(parts[-1])
                 if total > self.settings.max_body:
                     raise too_long(self.settings.max_body)
-                if not message.get("more_body"):
-                    return b"".join(parts)
+            return b"".join(parts)
         raise Refused(408, f"the request did not arrive within {patience:g} s; send it faster, or see --read-timeout-s")
 
-    async def _discard(self, headers: Headers, receive: Receive) -> None:
+    async def _discard(self, headers: Headers, body: _Body) -> None:
         """Read on, within reason: most clients listen only after they have sent all. With Expect they ask first."""
         if "expect" in headers:
             return
         rest = DISCARDED * self.settings.max_body
-        with anyio.move_on_after(self.settings.read_timeout_s):
-            while rest > 0:
-                message = await receive()
-                rest -= len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
+        with anyio.move_on_after(self.settings.read_timeout_s), suppress(ClientLeft):
+            while rest > 0 and not body.ended:
+                rest -= len(await body.piece())
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float, fields: dict[str, Any]) -> None:
         route = getattr(scope.get("route"), "path", "other")
