@@ -14,9 +14,6 @@ ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 FAST_ISA = "AVX2"
 
-FAST_ISAS = ("SSE41", "AVX", FAST_ISA, "AVX2_VNNI", "AVX2_VNNI_2")
-"""Limits under which oneDNN chooses the same kernels."""
-
 
 def choose_kernels(environ: MutableMapping[str, str]) -> None:
     """Limit oneDNN to AVX2 where AVX-512 would be slower; what the user has set stays.

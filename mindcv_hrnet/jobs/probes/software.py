@@ -9,10 +9,12 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mindcv_hrnet.jobs.probes.finding import GREEN, RED, YELLOW, Finding
-from mindcv_hrnet.runtime.kernels import FAST_ISA, FAST_ISAS, ISA_VARIABLES, has_avx512
+from mindcv_hrnet.runtime.kernels import FAST_ISA, ISA_VARIABLES, has_avx512
 
 PYTHONS = ((3, 10), (3, 12))
 DISTRIBUTION = "mindcv-hrnet"
+# Limits under which oneDNN chooses the same kernels
+FAST_ISAS = ("SSE41", "AVX", FAST_ISA, "AVX2_VNNI", "AVX2_VNNI_2")
 
 
 def python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
