@@ -95,7 +95,7 @@ class CompileCache:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
-            self._tell(f"{file}: cannot be used ({reason_of(error)}); compiling instead")
+            self.tell(f"{file}: cannot be used ({reason_of(error)}); compiling instead")
             return []
         with suppress(OSError):
             os.utime(file)
@@ -113,7 +113,7 @@ class CompileCache:
             os.replace(temporary, file)
             make_room(file)
         except OSError as error:
-            self._tell(
+            self.tell(
                 f"{file}: cannot be written ({reason_of(error)}), the next start will compile again; "
                 f"set {CACHE_VARIABLE} to another folder, or pass --compile_cache False"
             )
@@ -121,7 +121,8 @@ class CompileCache:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def _tell(self, notice: str) -> None:
+    def tell(self, notice: str) -> None:
+        """Warn, on the first rank and once."""
         self._notice(notice)
         self._notice = logger.debug  # one is enough
 
@@ -147,13 +148,11 @@ def open_compile_cache(parts: Mapping[str, Any], *, wanted: bool, first_rank: bo
             )
             stack.enter_context(exclusive_lock(scratch / _LOCK, required=False))
         except OSError as error:
-            notice = logger.warning if first_rank else logger.debug
-            notice(
-                "%s: no room for compiled graphs (%s); compiling without a cache",
-                tempfile.gettempdir(),
-                reason_of(error),
+            without = CompileCache(first_rank=first_rank)
+            without.tell(
+                f"{tempfile.gettempdir()}: no room for compiled graphs ({reason_of(error)}); compiling without a cache"
             )
-            yield CompileCache()
+            yield without
             return
         sweep(scratch.parent)
         os.environ[FOLDER] = str(scratch)
