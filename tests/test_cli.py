@@ -1,5 +1,6 @@
 """Exit codes, and one line on stderr for whatever the user can mend."""
 
+import gc
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from PIL import Image
 from repository import ROOT
 
 from mindcv_hrnet import __version__
-from mindcv_hrnet.cli import main, run_job, scratch_folder, summaries, with_absolute_paths
+from mindcv_hrnet.cli import main, no_garbage, run_job, scratch_folder, summaries, with_absolute_paths
 from mindcv_hrnet.errors import CheckpointError, ConfigError, DataError, RunError, UserError
 from mindcv_hrnet.recipe.config import parse_config
 from mindcv_hrnet.runtime.files import absolute
@@ -225,6 +226,14 @@ def test_absolute(monkeypatch, tmp_path):
 def test_a_home_of_nobody_is_a_user_error(capsys):
     assert run_job("validate", ["--data_dir", "~nosuchuser/x"]) == 2
     assert capsys.readouterr().err.startswith("error: ~nosuchuser/x: ")
+
+
+def test_what_is_imported_is_never_searched_for_garbage():
+    before = gc.get_freeze_count()
+    with no_garbage():
+        assert not gc.isenabled()
+        imported = [[number] for number in range(1000)]
+    assert gc.isenabled() and gc.get_freeze_count() >= before + len(imported)
 
 
 def test_scratch_folder_goes_away_after_an_error():
