@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Starts, steps, forwards, memory and checkpoints beside PyPI's MindCV and timm, on the same images and cores.
 
-    python scripts/benchmark.py --peers mindcv,timm --mindcv-python ENV/bin/python --timm-python ENV/bin/python
+    python scripts/benchmark.py --peers mindcv,timm --mindcv-python A/bin/python --timm-python B/bin/python
 
+A has `pip install mindcv==0.3.0 mindspore==2.10.0 "numpy<2" pillow`, B `pip install timm torch`.
 Each measurement is a process of its own, in the environment of its package, one after the other, round after round, so
 that a busy machine slows all of them alike. A ratio is the median over the rounds of ours / peer; below 1 is faster or
 smaller here. On a machine shared with other work, compare the CPU seconds.
@@ -97,10 +98,12 @@ class Peak(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while not self.ended.wait(0.1):
+        done = False
+        while not done:
             for line in Path(f"/proc/{self.process}/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     self.mb = int(line.split()[1]) / 1000
+            done = self.ended.wait(0.1)
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
@@ -148,8 +151,9 @@ def measure_training(who: str, data: Path, cache: Path, o: argparse.Namespace) -
     with tempfile.TemporaryDirectory(prefix="benchmark-") as out:
         found = run(train_command(who, Path(out), data, o), environment_of(who, cache))
         files = {(file.stat().st_ino, file.stat().st_size) for file in Path(out).rglob("*") if file.is_file()}
-    steps = [line for line in found["lines"] if STEP.search(line.text)]
-    saved = [line for line in found["lines"] if "saved" in line.text]
+    saved = [line for line in found["lines"] if "saved" in line.text and not STEP.search(line.text)]
+    # a step that takes long is followed by a line of its own: `step N/M  saved the training state`
+    steps = [line for line in found["lines"] if STEP.search(line.text) and "saved" not in line.text]
     if len(steps) < 2 or not saved:
         said = "".join(line.text for line in found["lines"])
         raise BenchmarkError(f"{who}: the training command told of no two steps and a save", said)
@@ -240,9 +244,10 @@ def compare(o: argparse.Namespace, kept: Rounds) -> dict[str, Any]:
 def measure_host(o: argparse.Namespace) -> dict[str, Any]:
     """What benchmark_data.py writes, beside `--out`."""
     out = o.out.with_name(f"{o.out.stem}-data.json")
-    environments = [f"--mindcv-python={o.mindcv_python}", f"--timm-python={o.timm_python}"]
     script = str(Path(__file__).with_name("benchmark_data.py"))
-    failed = subprocess.run([sys.executable, script, f"--peers={o.peers}", *environments, f"--out={out}"]).returncode
+    options = [f"--peers={o.peers}", f"--mindcv-python={o.mindcv_python}", f"--timm-python={o.timm_python}"]
+    options += [f"--workers={o.workers}", f"--rounds={o.rounds}", f"--out={out}"]
+    failed = subprocess.run([sys.executable, script, *options]).returncode
     if failed:
         raise BenchmarkError(f"--host: {script}: exit code {failed}")
     return json.loads(out.read_text())
@@ -299,7 +304,11 @@ def main() -> None:
     parser.add_argument("--batches", default="1,4,32", help="batch sizes of the evaluation forward; '': none")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--host", action="store_true", help="measure the data path as well, see benchmark_data.py")
+    parser.add_argument(
+        "--host",
+        action="store_true",
+        help="measure the data path as well, by benchmark_data.py with these peers, workers and rounds",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="JSON file to write")
     options = parser.parse_args()
     wrong = refusal(options)

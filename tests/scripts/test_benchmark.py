@@ -61,6 +61,40 @@ def test_the_photographs_of_host_are_looked_for_at_the_start(benchmark, monkeypa
         benchmark.main()
 
 
+# What the worker of a peer prints, by an interpreter that has neither the peer nor anything else
+FAKE_PEER = """#!{python}
+import sys, time
+if sys.argv[1] == "-c":
+    print("lacks")
+elif "train" in sys.argv:
+    for step in (1, 2, 3):
+        while time.process_time() < 0.05 * step: pass
+        print(f"step {{step}}/3", flush=True)
+    open(sys.argv[sys.argv.index("--out") + 1] + "/all.pth", "wb").write(bytes(2_000_000))
+    print("saved")
+else:
+    print('{{"1": 0.5}}')
+"""
+
+
+def test_a_round_with_a_peer(benchmark, monkeypatch, capsys, tmp_path):
+    peer, out = tmp_path / "python", tmp_path / "out.json"
+    peer.write_text(FAKE_PEER.format(python=sys.executable))
+    peer.chmod(0o755)
+    train_command = benchmark.train_command
+    monkeypatch.setattr(benchmark, "train_command", lambda who, *given: train_command("timm", *given))
+    monkeypatch.setattr(benchmark, "pythons_of", lambda options: dict.fromkeys(("ours", "timm"), str(peer)))
+    words = f"--peers timm,timm --rounds 1 --images 16 --classes 2 --batches 1 --out {out}"
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words.split()])
+    benchmark.main()
+    assert "| training step, s |" in (printed := capsys.readouterr().out) and f"written: {out}" in printed
+    found = json.loads(out.read_text())
+    assert set(found["table"]) == {*benchmark.MEASURES, "forward_1_s", "forward_peak_mb"}
+    assert found["table"]["forward_1_s"]["timm"] == {"median": 0.5, "ratio": 1.0}
+    assert found["table"]["checkpoint_mb"]["timm"] == {"median": 2.0, "ratio": 1.0}
+    assert [len(found["rounds"][who]) for who in ("ours", "timm")] == [1, 1]
+
+
 # A training command of three steps: busy before the first, half a second for each of the others
 TRAINING = """
 import time
@@ -68,6 +102,7 @@ block = bytearray(200_000_000)
 while time.process_time() < 0.4: pass
 for step in (1, 2, 3):
     print(f"epoch 1/1  step {step}/3  loss 2.0", flush=True)
+    if step == 2: print("epoch 1/1  step 2/3  saved the training state", flush=True)
     time.sleep(0.5)
 print("epoch 1/1  train loss 2.0  saved x.ckpt", flush=True)
 open(PATH, "wb").write(b"0" * 3_000_000)
