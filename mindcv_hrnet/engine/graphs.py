@@ -6,6 +6,7 @@ from typing import Any
 
 from mindspore.train import Callback
 
+from mindcv_hrnet.engine.optimizers import table_length
 from mindcv_hrnet.recipe.config import Config
 from mindcv_hrnet.runtime.compiled import CompileCache, open_compile_cache
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -23,17 +24,22 @@ DATA_KEYS = (
 )
 
 
-def graph_cache(config: Config, cluster: Cluster, job: str, updates: int = 0) -> AbstractContextManager[CompileCache]:
-    """The compiled graphs of `job` on this recipe, this rank and this many values of the learning rate."""
+def graph_cache(
+    config: Config, cluster: Cluster, job: str, *, updates: int = 0, piece: int | None = None
+) -> AbstractContextManager[CompileCache]:
+    """The compiled graphs of `job` on this recipe and this rank.
+
+    updates: of the whole run. piece: steps that the device runs in a row, where it does.
+    """
     recipe = {
         key: value
         for section, values in asdict(config).items()
         for key, value in values.items()
         if key in SHAPES_OF_DATA or (section not in DATA_SECTIONS and key not in DATA_KEYS)
     }
-    parts = {"job": job, "recipe": recipe, "updates": updates, "device": cluster.device}
+    parts = {"job": job, "recipe": recipe, "rates": table_length(updates), "piece": piece}
     return open_compile_cache(
-        {**parts, "rank": cluster.rank, "size": cluster.size},
+        {**parts, "device": cluster.device, "rank": cluster.rank, "size": cluster.size},
         wanted=config.system.compile_cache and config.system.mode == 0,
         first_rank=cluster.is_main,
     )

@@ -19,6 +19,9 @@ NESTEROV = ("sgd", "momentum", "nesterov", "adam")
 # Last parts of the names of parameters without weight decay, by `weight_decay_filter`
 NO_DECAY = {"disable": (), "auto": ("gamma", "beta"), "norm_and_bias": ("gamma", "beta", "bias")}
 
+# 4 MB: enough for 800 epochs of ImageNet in batches of 1024, so nearly all runs have one table of this length
+TABLE_LENGTH = 2**20
+
 
 def decay_groups(parameters: Sequence[Parameter], config: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, as `weight_decay_filter` says, in MindSpore's group format."""
@@ -62,12 +65,24 @@ class ScaledRates(nn.Cell):
 
 def build_optimizer(parameters: Sequence[Parameter], schedule: np.ndarray, config: OptimizerConfig) -> nn.Cell:
     """The optimizer that `opt` names, following `schedule` (one learning rate per update)."""
-    optimizer = _optimizer(decay_groups(parameters, config), [float(rate) for rate in schedule], config)
+    optimizer = _optimizer(decay_groups(parameters, config), rate_table(schedule), config)
     scales = [lr_scale(parameter.name, config) for parameter in optimizer.parameters]
     return optimizer if set(scales) == {1.0} else ScaledRates(optimizer, scales)
 
 
-def _optimizer(groups: list[dict[str, Any]], rates: list[float], config: OptimizerConfig) -> nn.Optimizer:
+def table_length(updates: int) -> int:
+    """Entries of the table for so many updates. A compiled graph has it, and runs of other lengths share the graph."""
+    return -(-updates // TABLE_LENGTH) * TABLE_LENGTH
+
+
+def rate_table(schedule: np.ndarray) -> Tensor:
+    """(updates,) -> (table_length(updates),) float32; what follows is never read, and NaN would show if it were."""
+    table = np.full(table_length(len(schedule)), np.nan, np.float32)
+    table[: len(schedule)] = schedule
+    return Tensor(table)
+
+
+def _optimizer(groups: list[dict[str, Any]], rates: Tensor, config: OptimizerConfig) -> nn.Optimizer:
     eps = EPS.get(config.opt, DEFAULT_EPS) if config.eps is None else config.eps
     if config.opt == "rmsprop":
         return nn.RMSProp(groups, rates, momentum=config.momentum, epsilon=eps)

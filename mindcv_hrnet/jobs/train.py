@@ -80,7 +80,8 @@ def train(config: Config) -> Path:
             folder.begin(whole, shape.first_step)
             write_history(folder.folder, shape, ranks=cluster.size, device=cluster.device, changed=changed)
         _announce(config, source, validation, shape, network, cluster)
-        graphs = stack.enter_context(graph_cache(config, cluster, "train", updates=len(schedule)))
+        piece = sunk_piece(config, shape, cluster)
+        graphs = stack.enter_context(graph_cache(config, cluster, "train", updates=len(schedule), piece=piece))
         evaluate = (
             Evaluator(step.validated, evaluation_loader, config.augmentation, cluster, graphs)
             if evaluation_loader
@@ -91,7 +92,7 @@ def train(config: Config) -> Path:
         stack.callback(saving.close)
         trackers = open_trackers(whole, folder.folder, shape.first_step, loader) if folder else Trackers()
         stack.callback(trackers.close)
-        data_wait = DataWait((lambda: loader.waited_s) if sinks(config, cluster) else None)
+        data_wait = DataWait((lambda: loader.waited_s) if piece else None)
         step_log, guard, epoch_end = _callbacks(
             config, shape, schedule, step, data_wait, evaluate, saving, trackers, cluster, resumed
         )
@@ -107,7 +108,7 @@ def train(config: Config) -> Path:
         if resumed and resumed.entry.validation_due:
             epoch_end.validate_late(resumed.entry)
         callbacks = [whereabouts, keep_graph, step_log, guard, epoch_end, interruptions, data_wait]
-        fit(step, loader, callbacks, shape, sunk_piece(config, shape) if sinks(config, cluster) else None)
+        fit(step, loader, callbacks, shape, piece)
         stop_requests.orderly = False
         saving.close()
         saving.log_costs()
@@ -217,13 +218,13 @@ def _advice(workers: int) -> str:
     return f"all {cores} cores decode; pack the data set or lower image sizes on the disk (docs/data.md)"
 
 
-def sinks(config: Config, cluster: Cluster) -> bool:
-    """Whether the device fetches the batches of several steps by itself."""
-    return config.train.dataset_sink_mode and cluster.device != "CPU"
+def sunk_piece(config: Config, shape: RunShape, cluster: Cluster) -> int | None:
+    """Steps whose batches the device fetches by itself, in a row; None where it has no queue to fetch them from.
 
-
-def sunk_piece(config: Config, shape: RunShape) -> int:
-    """Steps that the device runs in a row: no more than there are between two saves, or two looks at the clock."""
+    No more than there are between two saves, or two looks at the clock.
+    """
+    if not config.train.dataset_sink_mode or cluster.device == "CPU":
+        return None
     look = config.system.log_interval if config.train.ckpt_save_minutes else None
     return shape.piece(config.train.ckpt_save_steps or look or shape.steps_per_epoch)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mindcv_hrnet.engine.graphs import DATA_KEYS, DATA_SECTIONS, SHAPES_OF_DATA, graph_cache
+from mindcv_hrnet.engine.optimizers import TABLE_LENGTH
 from mindcv_hrnet.recipe.config import SECTIONS, option_names, parse_config
 from mindcv_hrnet.runtime import compiled
 from mindcv_hrnet.runtime.distributed import Cluster
@@ -13,9 +14,11 @@ from mindcv_hrnet.runtime.distributed import Cluster
 
 @pytest.fixture
 def file(monkeypatch):
-    def find(*arguments, job="train", cluster=None, updates=10):
+    def find(*arguments, job="train", cluster=None, **sizes):
         monkeypatch.setattr(compiled, "_jobs", itertools.count())
-        with graph_cache(parse_config(list(arguments)), cluster or Cluster(), job, updates) as graphs:
+        with graph_cache(
+            parse_config(list(arguments)), cluster or Cluster(), job, **{"updates": 10, **sizes}
+        ) as graphs:
             return graphs.file
 
     return find
@@ -46,10 +49,14 @@ def test_what_shapes_a_graph_does_not(file):
         *({"arguments": arguments} for arguments in (("--weight_decay", "0.5"), ("--label_smoothing", "0.3"))),
         *({"arguments": arguments} for arguments in (("--mean", "1,2,3"), ("--num_classes", "7"), ("--ema", "True"))),
         *({"cluster": cluster} for cluster in (Cluster(size=2), Cluster(rank=1, size=2), Cluster(device="Ascend"))),
-        *({"job": "validate"}, {"updates": 11}),
+        *({"job": "validate"}, {"updates": TABLE_LENGTH + 1}, {"piece": 5}, {"piece": 10}),
     ]
     files = [file(*change.pop("arguments", ()), **change) for change in changes]
     assert None not in files and len(set(files)) == len(changes)
+
+
+def test_runs_of_many_lengths_share_a_graph(file):
+    assert file(updates=1) == file(updates=10) == file(updates=TABLE_LENGTH)
 
 
 @pytest.mark.parametrize("arguments", [("--compile_cache", "False"), ("--mode", "1")])
