@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from mindcv_hrnet.cli import guarded
+from mindcv_hrnet.cli import guarded, no_garbage
 from mindcv_hrnet.runtime.distributed import Cluster, connect
 
 
@@ -93,6 +93,8 @@ def train_steps(kind: str, cluster: Cluster) -> dict[str, object]:
 
 
 def main(kinds: list[str]) -> None:
+    with no_garbage():
+        import mindspore  # noqa: F401
     cluster = connect(distribute=True, device_target="CPU")
     for kind in kinds:
         print("RESULT " + json.dumps(train_steps(kind, cluster)), flush=True)
