@@ -171,11 +171,11 @@ def test_threads(tiny_onnx):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hrnet_w18", "hrnet_w48"])  # scripts/check_onnx.py has all nine
-def test_real_variants(name, tmp_path):
+def test_a_variant_of_full_size(tmp_path):
+    """One; scripts/check_onnx.py has all nine."""
     from mindcv_hrnet import create_model
 
-    network, path = unsettled(create_model(name)), tmp_path / "a.onnx"
+    network, path = unsettled(create_model("hrnet_w32")), tmp_path / "a.onnx"
     write_onnx(network, metadata(64), path)
     inputs = images(1, 3, 64, 64)
     assert differs(load_model(path).maps(inputs), network, inputs) < 1e-4

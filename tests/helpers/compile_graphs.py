@@ -9,6 +9,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -20,10 +21,10 @@ RECIPE = ROOT / "configs/hrnet/hrnet_w32_ascend.yaml"
 # The recipe's settings at the smallest size
 SMALL = ["--image_resize", str(SIDE), "--batch_size", str(BATCH), "--num_classes", str(CLASSES)]
 CLIP_AND_AVERAGE = ["--ema", "True", "--clip_grad", "True", "--clip_value", "5.0"]
-# name: (what is added to the recipe, which network: a variant, all four branches with a few channels, or a sketch of
-# two layers and a bottleneck, which compiles in seconds also where each batch norm becomes forty operators)
+# name: (what is added to the recipe, which network: all four branches with a few channels, or a sketch of two layers
+# and a bottleneck, which compiles in seconds also where each batch norm becomes forty operators)
 GRAPHS = {
-    "recipe": (["--model", "hrnet_w18_small"], "variant"),
+    "recipe": ([], "branches"),
     "drop_path": ([*CLIP_AND_AVERAGE, "--drop_path_rate", "0.1", "--drop_rate", "0.1"], "sketch"),
     "accumulation": (
         [
@@ -58,13 +59,11 @@ def meet() -> None:
 
 
 def branches(name: str, **settings):
-    """An HRNet of all four branches with a few channels."""
+    """An HRNet of all four branches with a few channels, and a head whose gradients fill several buckets."""
     from mindcv_hrnet.models import HRNet, Spec
 
-    spec = Spec(
-        width=2, stage1=(1, 8), modules=(1, 1, 1), blocks=1, stem_width=4, head_widths=(4, 8, 12, 16), head_features=20
-    )
-    return HRNet(spec, **settings)
+    layout: Any = {"stage1": (1, 8), "modules": (1, 1, 1), "blocks": 1}
+    return HRNet(Spec(width=2, stem_width=4, head_widths=(4, 8, 12, 512), head_features=2048, **layout), **settings)
 
 
 def sketch(name: str, **settings):
@@ -94,8 +93,7 @@ def compile_graph(name: str, folder: Path) -> None:
     config = parse_config(["-c", str(RECIPE), *SMALL, *arguments])
     # under mpirun a CPU would add up in a way of its own
     cluster = Cluster(rank=0, size=RANKS, device="CPU", launcher="msrun")
-    makers = {"variant": build.create_model, "branches": branches, "sketch": sketch}
-    with mock.patch.object(build, "create_model", makers[network]):
+    with mock.patch.object(build, "create_model", {"branches": branches, "sketch": sketch}[network]):
         model, step = build.build_step(config, np.full(100, 1e-3, np.float32), cluster)
     images, labels = np.zeros((BATCH, 3, SIDE, SIDE), np.uint8), np.zeros(BATCH, np.int32)
     inputs = [images, labels, np.zeros((BATCH, 4), np.int32), np.zeros((BATCH, 5), np.float32)]

@@ -61,7 +61,7 @@ def test_validation_counts_every_image_at_any_batch_size(trained, workplace):
     assert outcome.code == 0, outcome.err
     top1, top5, images, loss = counts(outcome.out)
     logged = list(csv.DictReader((run / "metrics.csv").open()))[-1]
-    assert (images, f"{top1 / 3.6:.6f}", f"{top5 / 3.6:.6f}") == (360, logged["top1"], logged["top5"])
+    assert (images, f"{top1 / 1.3:.8g}", f"{top5 / 1.3:.8g}") == (130, logged["top1"], logged["top5"])
     assert loss == pytest.approx(float(logged["val_loss"]), abs=2e-5)
 
 
