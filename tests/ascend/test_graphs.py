@@ -107,8 +107,8 @@ def test_operators_that_the_910a_may_not_have(graphs):
 
 COUNTED = ("Cast", "Mul", "Assign", "AllReduce", "AdamWeightDecay", "IsFinite")
 COUNTS = {
-    # with 221 tensors to train in four buckets: AllReduce of each, and of the flag. Training accuracy takes three of the
-    # casts and a multiplication, the norm that clipping notes an assignment
+    # with 221 tensors to train in four buckets: AllReduce of each, and of the flag. Training accuracy takes three
+    # of the casts and a multiplication, the norm that clipping notes an assignment
     "recipe": (483, 20, 2, 5, 221, 4),
     "drop_path": (42, 64, 26, 2, 14, 1),
     "accumulation": (65, 141, 53, 13, 14, 15),
