@@ -13,7 +13,15 @@ import mindspore
 import numpy as np
 import pytest
 
+from mindcv_hrnet.runtime.cores import share_of
 from mindcv_hrnet.runtime.locks import exclusive_lock
+
+ALL_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+# Each process of pytest-xdist has its own: MindSpore's threads wait for each other in loops, on whatever core they find
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    worker, workers = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    if len(ALL_CORES) >= workers:
+        os.sched_setaffinity(0, share_of(ALL_CORES, worker, workers))
 
 # Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
 mindspore.set_device("CPU")
@@ -103,6 +111,12 @@ def measured(pytestconfig):
         noted[what] = max(noted.get(what, 0.0), largest)
 
     return note
+
+
+@pytest.fixture(scope="session")
+def all_cores():
+    """Those that the tests may use, of which this process of pytest-xdist has a share."""
+    return ALL_CORES
 
 
 @pytest.fixture(scope="session")
