@@ -20,8 +20,8 @@ ALL_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") 
 # Each process of pytest-xdist has its own: MindSpore's threads wait for each other in loops, on whatever core they find
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     worker, workers = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    if len(ALL_CORES) >= workers:
-        os.sched_setaffinity(0, share_of(ALL_CORES, worker, workers))
+    mine = share_of(ALL_CORES, worker, workers) or [ALL_CORES[worker % len(ALL_CORES)]]
+    os.sched_setaffinity(0, mine)
 
 # Before any test runs a kernel: MindSpore takes a device only once, and asks for the same one again without complaint
 mindspore.set_device("CPU")
