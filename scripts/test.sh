@@ -11,6 +11,6 @@ prepare_environment "dev"
 ruff format --check .
 ruff check .
 mypy
-# Two processes, each with whole files: graphs compile on one core, and fixtures are made once a file. The order is that
-# of tests/conftest.py, not xdist's, which begins with the files of most tests and ends with the longest
-python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+# Three processes, for the tests of ranks wait much. Each has whole files: fixtures are made once a file. The order is
+# that of tests/conftest.py, not xdist's, which begins with the files of most tests and ends with the longest
+python -m pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"

@@ -17,7 +17,7 @@ from mindcv_hrnet.runtime.cores import share_of
 from mindcv_hrnet.runtime.locks import exclusive_lock
 
 ALL_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-# Each process of pytest-xdist has its own: MindSpore's threads wait for each other in loops, on whatever core they find
+# Each process of pytest-xdist keeps to some: MindSpore's threads wait for each other in loops, on any core they find
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     worker, workers = int(os.environ["PYTEST_XDIST_WORKER"][2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     mine = share_of(ALL_CORES, worker, workers) or [ALL_CORES[worker % len(ALL_CORES)]]
