@@ -248,6 +248,7 @@ def test_scratch_folder_goes_away_after_an_error():
 # --- predict -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_predict_prints_ranked_classes(command, tiny_mindir, tmp_path, monkeypatch):
     import mindspore as ms
 

@@ -34,6 +34,7 @@ def encoded(pixels, kind="PNG", **options):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_paths_bytes_and_pixels_give_the_same(classifier, tmp_path):
     pixels = picture(0)
     path = tmp_path / "a.png"

@@ -64,6 +64,7 @@ def differs(theirs, network, inputs):
     return max(np.abs(own - other).max() / np.abs(other).max() for own, other in zip(theirs, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_the_file_is_told_from_mindir_by_its_content(tiny_onnx, tiny_mindir, tmp_path):
     path = tmp_path / "renamed.mindir"
     path.write_bytes(tiny_onnx.read_bytes())

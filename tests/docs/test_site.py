@@ -20,6 +20,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_page_loads_nothing_from_elsewhere(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 15

@@ -78,6 +78,7 @@ def test_a_matrix_of_many_classes_scrolls_within_itself(browser, tmp_path, write
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.slow
 def test_on_paper_it_is_light_and_whole(browser, page):
     path, _ = page
     with opened(browser, path, color_scheme="dark") as tab:

@@ -20,6 +20,7 @@ def busy(tmp_path_factory):
     return write_tiny_onnx(tmp_path_factory.mktemp("busy") / "busy.onnx", repeat=5)
 
 
+@pytest.mark.slow
 def test_many_clients_are_computed_together(serve, busy, pixels):
     client = importlib.import_module("serving_client")
     running = serve(busy, threads=1, max_batch=8)
@@ -48,6 +49,7 @@ def test_many_clients_are_computed_together(serve, busy, pixels):
     assert outcome.rate > 0.4 * bare, (outcome.rate, bare)
 
 
+@pytest.mark.slow
 def test_random_arrivals_at_half_load_wait_a_little(serve, busy, pixels):
     client = importlib.import_module("serving_client")
     running = serve(busy, threads=1)

@@ -149,6 +149,7 @@ def test_a_key_is_asked_for(browser, serve, model, picture):
         page.get_by_text("Likeliest: red").wait_for()
 
 
+@pytest.mark.slow
 def test_the_api_page_works_offline(browser, running):
     with opened(browser, running, "/docs") as page:
         page.get_by_text("/v2/models/{model}/infer").wait_for()

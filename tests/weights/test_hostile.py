@@ -74,6 +74,7 @@ def test_strides_that_make_much_of_little(tmp_path, shape, strides, reason):
 
 
 @pytest.mark.parametrize("record", ["byteorder", "data.pkl", ".mindcv_hrnet/class_names.json"])
+@pytest.mark.slow
 def test_zip_bombs(tmp_path, record):
     path = rewritten(tmp_path / "w.pth", lambda _: {record: bytes(1 << 28)}, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1_000_000
@@ -161,6 +162,7 @@ def test_dimensions_without_end(tmp_path, packed):
     assert ("more than 32 dimensions" if packed else "more than 64 parts") in refusal(path)
 
 
+@pytest.mark.slow
 def test_entries_without_end(tmp_path):
     path = tmp_path / "w.ckpt"
     path.write_bytes(b"\x0a\x12\x0a\x01w\x12\x0d\x08\x00\x12\x07Float32\x1a\x00" * 1_000_000)
@@ -225,6 +227,7 @@ CALL = b"\x85R"  # of one argument
     ids=[*("add", "setitem", "dict", "set", "ordered", "name", "names", "bytes", "long", "sets", "copies")],
 )
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.slow
 def test_pickles(tmp_path, content, reason, legacy):
     path = tmp_path / "w.pth"
     if legacy:
