@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from mindspore._c_expression import MSContext
 from mindspore.train import Callback
 
 from mindcv_hrnet.engine.optimizers import table_length
@@ -38,8 +39,10 @@ def graph_cache(
         if key in SHAPES_OF_DATA or (section not in DATA_SECTIONS and key not in DATA_KEYS)
     }
     parts = {"job": job, "recipe": recipe, "rates": table_length(updates), "piece": piece}
+    # as MindSpore itself asks; "" on other devices
+    chip = MSContext.get_instance().get_ascend_soc_version()
     return open_compile_cache(
-        {**parts, "device": cluster.device, "rank": cluster.rank, "size": cluster.size},
+        {**parts, "device": cluster.device, "chip": chip, "rank": cluster.rank, "size": cluster.size},
         wanted=config.system.compile_cache and config.system.mode == 0,
         first_rank=cluster.is_main,
     )

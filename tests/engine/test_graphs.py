@@ -1,10 +1,12 @@
 """Which recipes share compiled graphs."""
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mindcv_hrnet.engine import graphs
 from mindcv_hrnet.engine.graphs import DATA_KEYS, DATA_SECTIONS, SHAPES_OF_DATA, graph_cache
 from mindcv_hrnet.engine.optimizers import TABLE_LENGTH
 from mindcv_hrnet.recipe.config import SECTIONS, option_names, parse_config
@@ -62,3 +64,12 @@ def test_runs_of_many_lengths_share_a_graph(file):
 @pytest.mark.parametrize("arguments", [("--compile_cache", "False"), ("--mode", "1")])
 def test_none_is_kept_where_none_is_wanted(file, arguments):
     assert file(*arguments) is None
+
+
+def test_chips_of_two_products_share_none(file, monkeypatch):
+    found = []
+    for name in ("ascend910", "ascend910b"):
+        chip = SimpleNamespace(get_ascend_soc_version=lambda name=name: name)
+        monkeypatch.setattr(graphs, "MSContext", SimpleNamespace(get_instance=lambda chip=chip: chip))
+        found.append(file(cluster=Cluster(device="Ascend")))
+    assert found[0] != found[1]
