@@ -28,6 +28,7 @@ try:
     from mindcv_hrnet import __version__
     from mindcv_hrnet.errors import ConfigError, UserError, nearest, one_line
     from mindcv_hrnet.recipe.config import SECTIONS, Config, parse_config, recipe_parser
+    from mindcv_hrnet.runtime.cache import keep_meaning
     from mindcv_hrnet.runtime.distributed import launcher_of, leave_job, prepare_environment
     from mindcv_hrnet.runtime.files import absolute
     from mindcv_hrnet.runtime.progress import JsonLine, LinesAboveBars, OneLine
@@ -174,12 +175,14 @@ def no_garbage() -> Iterator[None]:
 
     MindSpore brings 160,000, and has them searched before each graph that it compiles.
     """
+    searches = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if searches:
+            gc.enable()
 
 
 def guarded(work: Callable[[], None], *, listens: bool = False) -> int:
@@ -247,6 +250,7 @@ def scratch_folder() -> Iterator[None]:
         return
     with tempfile.TemporaryDirectory(prefix="mindcv_hrnet-", ignore_cleanup_errors=True) as scratch:
         stop_requests.cleanup = partial(shutil.rmtree, scratch, ignore_errors=True)
+        keep_meaning(os.environ)
         os.chdir(scratch)
         try:
             yield

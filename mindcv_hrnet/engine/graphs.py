@@ -39,10 +39,11 @@ def graph_cache(
         if key in SHAPES_OF_DATA or (section not in DATA_SECTIONS and key not in DATA_KEYS)
     }
     parts = {"job": job, "recipe": recipe, "rates": table_length(updates), "piece": piece}
+    ranks = {"rank": cluster.rank, "size": cluster.size, "launcher": cluster.launcher}  # which decides how they add up
     # as MindSpore itself asks; "" on other devices
     chip = MSContext.get_instance().get_ascend_soc_version()
     return open_compile_cache(
-        {**parts, "device": cluster.device, "chip": chip, "rank": cluster.rank, "size": cluster.size},
+        {**parts, **ranks, "device": cluster.device, "chip": chip},
         wanted=config.system.compile_cache and config.system.mode == 0,
         first_rank=cluster.is_main,
     )

@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from mindcv_hrnet.runtime.cache import CACHE_VARIABLE, cache_folder
 from mindcv_hrnet.runtime.devices import CANN_TELLS
 from mindcv_hrnet.runtime.files import reason_of
 from mindcv_hrnet.runtime.locks import exclusive_lock, is_locked
+from mindcv_hrnet.runtime.protobuf import read_fields
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,12 @@ class CompileCache:
             raise
         finally:
             del os.environ[ENABLE]
-        # where MindSpore could not write its graph, there is none to keep
-        if any(path.suffix == ".mindir" for path, _ in self._contents().items() - before.items()):
+        # where MindSpore could not write its graph, there is none to keep; it says so in its own log alone
+        written = [path for path, _ in self._contents().items() - before.items() if path.suffix == ".mindir"]
+        if not all(map(is_whole, written)):
+            self.tell(no_room("a graph was cut off"))
+            self.file = None
+        elif written:
             self._keep(self.file)
 
     def _contents(self) -> dict[Path, tuple[int, int]]:
@@ -86,20 +90,24 @@ class CompileCache:
     def _unpack(self, file: Path) -> list[str]:
         """Copy what the file holds to where MindSpore looks; returns the names of the graphs in their order."""
         try:
+            if file.exists() and not file.is_file():
+                raise OSError("no ordinary file")  # a pipe would be waited for
             with zipfile.ZipFile(file) as stored:
                 names = json.loads(stored.read(_LIST))
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise ValueError(f"{_LIST} is no list of names")
                 damaged = stored.testzip()
                 if damaged:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
                 stored.extractall(self.scratch, [name for name in stored.namelist() if name != _LIST])
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError) as error:
+        except Exception as error:  # damage makes zipfile and its decoders raise what they please
             self.tell(f"{file}: cannot be used ({reason_of(error)}); compiling instead")
             return []
         with suppress(OSError):
             os.utime(file)
-        return [str(name) for name in names]
+        return names
 
     def _keep(self, file: Path) -> None:
         """Write the file anew, with the graphs of this start; the longest unused ones make room."""
@@ -149,14 +157,25 @@ def open_compile_cache(parts: Mapping[str, Any], *, wanted: bool, first_rank: bo
             stack.enter_context(exclusive_lock(scratch / _LOCK, required=False))
         except OSError as error:
             without = CompileCache(first_rank=first_rank)
-            without.tell(
-                f"{tempfile.gettempdir()}: no room for compiled graphs ({reason_of(error)}); compiling without a cache"
-            )
+            without.tell(no_room(reason_of(error)))
             yield without
             return
         sweep(scratch.parent)
         os.environ[FOLDER] = str(scratch)
         yield CompileCache(file, scratch, first_rank)
+
+
+def no_room(reason: str) -> str:
+    """The notice that nothing is kept for want of a private copy."""
+    return f"{tempfile.gettempdir()}: no room for compiled graphs ({reason}); compiling without a cache"
+
+
+def is_whole(graph: Path) -> bool:
+    """Whether a file holds a message to its end: a full disk leaves the beginning of a graph, or nothing."""
+    data = graph.read_bytes()
+    with suppress(ValueError):
+        return any([True for _ in read_fields(lambda at, count: data[at : at + count], 0, len(data), len(data))])
+    return False
 
 
 def sweep(folder: Path) -> None:

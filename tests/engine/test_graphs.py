@@ -51,6 +51,7 @@ def test_what_shapes_a_graph_does_not(file):
         *({"arguments": arguments} for arguments in (("--weight_decay", "0.5"), ("--label_smoothing", "0.3"))),
         *({"arguments": arguments} for arguments in (("--mean", "1,2,3"), ("--num_classes", "7"), ("--ema", "True"))),
         *({"cluster": cluster} for cluster in (Cluster(size=2), Cluster(rank=1, size=2), Cluster(device="Ascend"))),
+        {"cluster": Cluster(size=2, launcher="mpirun")},
         *({"job": "validate"}, {"updates": TABLE_LENGTH + 1}, {"piece": 5}, {"piece": 10}),
     ]
     files = [file(*change.pop("arguments", ()), **change) for change in changes]

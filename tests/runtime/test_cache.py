@@ -11,6 +11,7 @@ import pytest
 from file_server import FileServer
 from repository import ROOT
 
+from mindcv_hrnet.cli import scratch_folder
 from mindcv_hrnet.data.sources.index_cache import WORTH_CACHING, Listing, load_or_list
 from mindcv_hrnet.jobs.probes import capacity
 from mindcv_hrnet.runtime.cache import cache_folder
@@ -30,6 +31,27 @@ def test_otherwise_it_is_in_the_users(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mindcv_hrnet"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache/mindcv_hrnet"
+
+
+def test_a_relative_folder_is_the_users_wherever_a_command_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", "here")
+    with scratch_folder():
+        assert cache_folder() == tmp_path / "here" and Path.cwd() != tmp_path
+
+
+@pytest.mark.parametrize("variable", ["MINDCV_HRNET_CACHE", "XDG_CACHE_HOME"])
+def test_where_nothing_can_be_kept_no_folder_is_made(monkeypatch, tmp_path, variable):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MINDCV_HRNET_CACHE")
+    monkeypatch.setenv(variable, "~nobody-has-this-name/x")
+    with pytest.raises(NotADirectoryError), scratch_folder():
+        cache_folder().mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("MINDCV_HRNET_CACHE", str(tmp_path / "loop"))
+    with pytest.raises(OSError, match=r"symbolic links|exists"):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
 @pytest.fixture
@@ -54,7 +76,7 @@ def written(monkeypatch, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with CompileCache(cache_folder() / "compiled-0.zip", scratch).compiling("train"):
-        (scratch / "0.mindir").touch()
+        (scratch / "0.mindir").write_bytes(b"\x08\x01")
     capacity.cache()
     return names | {path.name for path in cache_folder().iterdir()}
 

@@ -18,6 +18,11 @@ from mindcv_hrnet.runtime.compiled import ENABLE, FOLDER, CompileCache, key_of, 
 from mindcv_hrnet.runtime.locks import exclusive_lock
 
 
+def message(graph):
+    """What MindSpore writes, with one field: the graph's name."""
+    return b"\x0a" + bytes([len(graph)]) + graph.encode()
+
+
 class Start:
     """A process's first job on a cache folder, with MindSpore's part of it."""
 
@@ -41,11 +46,11 @@ class Start:
                     path = cache.scratch / "rank_0" / f"{next(numbers)}.mindir"
                     assert os.environ[FOLDER] == str(cache.scratch)
                     if path.is_file():
-                        assert path.read_text() == f"graph of {graph}"
+                        assert path.read_bytes() == message(graph)
                     else:
                         compilations.append(graph)
                         path.parent.mkdir(exist_ok=True)
-                        path.write_text(f"graph of {graph}")
+                        path.write_bytes(message(graph))
             assert ENABLE not in os.environ
         return compilations
 
@@ -129,7 +134,18 @@ def without_names(file):
         stored.writestr("rank_0/0.mindir", "graph of train")
 
 
-@pytest.mark.parametrize("damage", [cut, flip, empty, without_names])
+def encrypted(file):
+    content = bytearray(file.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1  # the flag in the directory
+    file.write_bytes(content)
+
+
+def names_that_are_none(file):
+    with zipfile.ZipFile(file, "w") as stored:
+        stored.writestr("graphs.json", "5")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty, without_names, encrypted, names_that_are_none])
 def test_a_damaged_file_costs_a_notice_and_is_written_anew(start, damage, caplog):
     start("train")
     damage(start.file)
@@ -186,6 +202,28 @@ def test_nothing_is_kept_where_mindspore_wrote_no_graph(start, monkeypatch):
     with open_again(monkeypatch) as cache, cache.compiling("train"):
         (cache.scratch / "rank_0").mkdir()
     assert not start.folder.exists()
+
+
+@pytest.mark.parametrize("written", [b"", message("train")[:-1]], ids=["nothing", "the beginning"])
+def test_a_graph_that_mindspore_cut_off_is_not_kept(start, monkeypatch, caplog, written):
+    with open_again(monkeypatch) as cache:
+        for graph in ("train", "evaluate"):
+            with cache.compiling(graph):
+                (cache.scratch / f"{graph}.mindir").write_bytes(written)
+    (notice,) = notices(caplog)
+    assert "no room for compiled graphs (a graph was cut off); compiling without a cache" in notice
+    assert not start.folder.exists()
+
+
+def test_a_pipe_in_the_files_place_is_not_waited_for(start, caplog):
+    start("train")
+    file = start.file
+    file.unlink()
+    os.mkfifo(file)
+    assert start("train") == ["train"] and start("train") == []
+    assert [notice.partition(": ")[2] for notice in notices(caplog)] == [
+        "cannot be used (no ordinary file); compiling instead"
+    ]
 
 
 def test_no_room_for_temporary_files_costs_a_notice(start, caplog, monkeypatch):
