@@ -128,8 +128,12 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
 
 
 def environment_of(who: str, cache: Path) -> dict[str, str]:
-    """MindCV has the kernels that this package chooses when it is imported; PyTorch chooses its own."""
-    given = {name: text for name, text in os.environ.items() if who != "timm" or name not in ISA_VARIABLES}
+    """MindCV has the kernels that this package chooses when it is imported; PyTorch chooses its own.
+
+    PYTHONPATH belongs to our interpreter: a peer's has what its environment has.
+    """
+    left_out = {"ours": (), "mindcv": ("PYTHONPATH",), "timm": ("PYTHONPATH", *ISA_VARIABLES)}[who]
+    given = {name: text for name, text in os.environ.items() if name not in left_out}
     return {**given, "GLOG_v": "3", "PYTHONUNBUFFERED": "1", "MINDCV_HRNET_CACHE": str(cache)}
 
 

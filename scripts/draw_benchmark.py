@@ -58,7 +58,7 @@ def bars(medians: dict[str, dict[str, float]]) -> list[str]:
 
 def draw(medians: dict[str, dict[str, float]], model: str) -> str:
     """The figure as SVG."""
-    packages = list(next(iter(medians.values())))
+    packages = [who for who in COLOURS if any(who in row for row in medians.values())]
     legend = []
     for place, who in enumerate(packages):
         x = LEFT + 110 * place
@@ -78,12 +78,14 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="JSON that benchmark.py has written")
     parser.add_argument("target", type=Path, help="SVG to write")
     options = parser.parse_args()
+    if options.target.resolve() == options.source.resolve():
+        parser.error(f"{options.target}: is the file to read; name another one to write")
     with one_line_errors():
         content = options.source.read_bytes()
     try:
         found = json.loads(content)
         medians, model = medians_of(found), str(found["settings"]["model"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sys.exit(f"error: {options.source}: not what benchmark.py writes, or damaged; measure again")
     if not medians:
         sys.exit(f"error: {options.source}: has none of the measures that are drawn: {', '.join(ROWS)}")

@@ -121,6 +121,23 @@ def test_user_errors_are_one_line(command, tmp_path, monkeypatch, argv, code, me
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--auto_augment", "randaugg"], "auto_augment: unknown policy 'randaugg'"),
+        (["--data_dir", "nowhere"], "nowhere: no such folder"),
+        (["--modell", "x"], "unknown argument '--modell' (nearest: 'model')"),
+    ],
+)
+def test_a_typing_error_ends_before_mindspore_is_imported(tmp_path, argv, message):
+    program = "import sys; from mindcv_hrnet import cli; cli.run_job('train'); print('mindspore' in sys.modules)"
+    line = [sys.executable, "-c", program, "-c", str(RECIPE), *argv]
+    done = subprocess.run(
+        line, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (done.stdout, done.stderr.count("\n")) == ("False\n", 1) and message in done.stderr
+
+
 def test_a_used_run_folder_is_an_error_of_the_run(command, tmp_path):
     from mindcv_hrnet.runtime.files import write_json
 

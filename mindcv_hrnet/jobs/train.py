@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from mindcv_hrnet.data.loader import EvalLoader, TrainLoader, build_train_transform
+from mindcv_hrnet.data.loader import EvalLoader, TrainLoader
 from mindcv_hrnet.data.outlines import check_files
 from mindcv_hrnet.data.prefetch import usable_workers
 from mindcv_hrnet.data.sources.source import Source
@@ -49,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 def train(config: Config) -> Path:
     """Train the recipe; returns the run folder."""
-    build_train_transform(config.augmentation)  # a policy that cannot be parsed fails before the data set is read
     check_tracker(config.train.tracker)
     cluster = start(config.system)
     with ExitStack() as stack:

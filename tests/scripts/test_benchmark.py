@@ -15,6 +15,12 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmark")
 
 
+def test_a_peer_has_its_own_packages(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "ours")
+    had = ["PYTHONPATH" in benchmark.environment_of(who, tmp_path) for who in ("ours", "mindcv", "timm")]
+    assert had == [True, False, False]
+
+
 def test_pytorch_chooses_its_own_kernels(benchmark, tmp_path, monkeypatch):
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     environments = {who: benchmark.environment_of(who, tmp_path) for who in ("ours", "mindcv", "timm")}

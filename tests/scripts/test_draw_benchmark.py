@@ -54,6 +54,7 @@ def test_what_was_not_measured_is_left_out(drawn, tmp_path, peers, measures, bar
         (b"", "not what benchmark.py writes, or damaged"),
         (SOURCE.read_bytes()[:700], "not what benchmark.py writes, or damaged"),
         (b"\xff\xfe{", "not what benchmark.py writes, or damaged"),
+        (b"[" * 100_000, "not what benchmark.py writes, or damaged"),
         (b"[1]", "not what benchmark.py writes, or damaged"),
         (b'{"table": {"step_s": {"ours": {"median": null}}}}', "not what benchmark.py writes, or damaged"),
         (b'{"table": {"step_s": {"ours": {"median": 0}}}}', "not what benchmark.py writes, or damaged"),
@@ -67,6 +68,15 @@ def test_a_file_that_cannot_be_drawn_costs_one_line(drawn, tmp_path, content, pr
         drawn(source)
     assert ended.value.code.startswith(f"error: {source}: {problem}") and "\n" not in ended.value.code
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_the_file_is_not_drawn_over(drawn, tmp_path, capsys):
+    source = tmp_path / "benchmark.svg"
+    source.write_bytes(SOURCE.read_bytes())
+    with pytest.raises(SystemExit):
+        drawn(source)
+    assert "is the file to read; name another one to write" in capsys.readouterr().err
+    assert source.read_bytes() == SOURCE.read_bytes()
 
 
 def test_a_file_that_is_not_there(drawn, tmp_path):

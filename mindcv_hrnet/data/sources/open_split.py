@@ -19,15 +19,21 @@ def open_split(data_dir: str, split: str, class_names: Sequence[str] | None = No
 
     A `dataset` of `ORIGINALS` has its files in `data_dir`, and classes of its own. Raises DataError.
     """
+    base = existing_folder(data_dir)
+    if dataset in ORIGINALS:
+        return OriginalSplit(dataset, base, split, class_names)
+    kind = _format_of(base / split)
+    return Shards(base / split, kind, class_names) if kind else ImageFolder(base / split, class_names)
+
+
+def existing_folder(data_dir: str) -> Path:
+    """The folder of a data set. Raises DataError where there is none."""
     base = expand_home(data_dir)
     if not base.is_dir():
         raise DataError(
             f"{base}: {'not a folder' if base.exists() else 'no such folder'}; set data_dir to your data set"
         )
-    if dataset in ORIGINALS:
-        return OriginalSplit(dataset, base, split, class_names)
-    kind = _format_of(base / split)
-    return Shards(base / split, kind, class_names) if kind else ImageFolder(base / split, class_names)
+    return base
 
 
 def class_names_of(data_dir: str, split: str, dataset: str = "folder") -> tuple[str, ...] | None:
