@@ -1,8 +1,11 @@
 """Processor cores: how many a process may use, and which of them, where several ranks compute on one host's CPU."""
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+
+logger = logging.getLogger(__name__)
 
 # What a rank finds in its environment, under mpirun and under msrun
 _RANK_VARIABLES = {"OMPI_COMM_WORLD_RANK", "MS_ROLE"}
@@ -18,14 +21,19 @@ def take_share_of_cores(environ: Mapping[str, str]) -> None:
 
     Left alone, every rank starts as many threads as it has cores, and they wait for each other. Nothing is done where
     the launcher, or a script that it runs, has bound the rank already, where there are fewer cores than ranks, or where
-    it is not told who shares the host.
+    it is not told who shares the host. Where it was bound to less than its share, a notice tells.
     """
     rank, ranks = ranks_of_host(environ)
-    if ranks == 1 or not hasattr(os, "sched_setaffinity"):
+    if not _RANK_VARIABLES & environ.keys() or not hasattr(os, "sched_setaffinity"):
         return
-    cores = os.sched_getaffinity(0)
-    if len(cores) >= ranks and cores == cores_of_launcher():
+    cores, launchers = os.sched_getaffinity(0), cores_of_launcher()
+    if cores == launchers and len(cores) >= ranks > 1:
         os.sched_setaffinity(0, share_of(sorted(cores), rank, ranks))
+    elif rank == 0 and len(cores) < len(launchers) // ranks:
+        logger.warning(
+            "the launcher has bound this rank to %d of %d cores; mpirun --bind-to none shares all of them out",
+            *(len(cores), len(launchers)),
+        )
 
 
 def share_of(cores: list[int], rank: int, ranks: int) -> list[int]:

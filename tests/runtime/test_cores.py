@@ -21,7 +21,8 @@ print(os.environ["OMPI_COMM_WORLD_LOCAL_RANK"], sorted(before), sorted(os.sched_
 
 
 def variables(rank, ranks):
-    return {"OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks)}
+    whole = {"OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_SIZE": str(ranks)}
+    return {**whole, "OMPI_COMM_WORLD_LOCAL_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_SIZE": str(ranks)}
 
 
 def of_msrun(role, rank, ranks, scheduler="127.0.0.1"):
@@ -53,29 +54,36 @@ def test_who_shares_the_host(environ, expected):
 
 @binds
 @pytest.mark.parametrize(
-    ("environ", "usable", "launchers", "bound"),
+    ("environ", "usable", "launchers", "bound", "told"),
     [
-        (variables(1, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [2, 3]),
-        (variables(1, 2), {8, 9, 10, 11}, {8, 9, 10, 11}, [10, 11]),
-        (of_msrun("MS_WORKER", 0, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [0, 1]),
-        (variables(0, 1), {0, 1, 2, 3}, {0, 1, 2, 3}, None),
-        (variables(1, 2), {2, 3}, {0, 1, 2, 3}, None),
-        (variables(1, 2), {2, 3}, set(), None),
-        (variables(5, 8), {0, 1, 2, 3}, {0, 1, 2, 3}, None),
-        ({}, {0, 1, 2, 3}, {0, 1, 2, 3}, None),
+        (variables(1, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [2, 3], False),
+        (variables(1, 2), {8, 9, 10, 11}, {8, 9, 10, 11}, [10, 11], False),
+        (of_msrun("MS_WORKER", 0, 2), {0, 1, 2, 3}, {0, 1, 2, 3}, [0, 1], False),
+        (variables(0, 1), {0, 1, 2, 3}, {0, 1, 2, 3}, None, False),
+        (variables(0, 2), {0, 1}, {0, 1, 2, 3}, None, False),
+        (variables(0, 2), {0}, {0, 1, 2, 3}, None, True),
+        (variables(1, 2), {1}, {0, 1, 2, 3}, None, False),
+        (variables(0, 1), {0}, {0, 1, 2, 3}, None, True),
+        (variables(0, 2), {2, 3}, set(), None, False),
+        (variables(5, 8), {0, 1, 2, 3}, {0, 1, 2, 3}, None, False),
+        ({}, {0, 1, 2, 3}, {0, 1, 2, 3}, None, False),
     ],
     ids=[
-        *("mpirun", "in a container of a large host", "msrun", "one rank", "bound by the launcher", "launcher hidden"),
-        *("more ranks than cores", "no launcher"),
+        *("mpirun", "in a container of a large host", "msrun", "one rank", "bound by the launcher", "to less"),
+        *("another rank tells", "one rank, to less", "launcher hidden", "more ranks than cores", "no launcher"),
     ],
 )
-def test_binding(monkeypatch, environ, usable, launchers, bound):
+def test_binding(monkeypatch, caplog, environ, usable, launchers, bound, told):
     calls = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: usable)
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: calls.append(cores))
     monkeypatch.setattr("mindcv_hrnet.runtime.cores.cores_of_launcher", lambda: launchers)
     take_share_of_cores(environ)
     assert calls == ([] if bound is None else [bound])
+    notice = (
+        f"the launcher has bound this rank to {len(usable)} of 4 cores; mpirun --bind-to none shares all of them out"
+    )
+    assert caplog.messages == [notice] * told
 
 
 @binds
