@@ -231,10 +231,11 @@ def refusal(o: argparse.Namespace) -> str:
 
 
 def compare(o: argparse.Namespace, kept: Rounds) -> dict[str, Any]:
-    """{"machine", "settings", "table": medians and ratios, "rounds": every measurement}; prints the table."""
+    """{"machine", "settings", "versions", "table": medians and ratios, "rounds": all measured}; prints the table."""
     packages = packages_of(o)
     settings = {key: getattr(o, key) for key in ("model", "images", "classes", "batch_size", "workers", "rounds")}
-    found: dict[str, Any] = {"machine": machine(), "settings": settings}
+    versions = {who: versions_of(pythons_of(o)[who]) for who in packages}
+    found: dict[str, Any] = {"machine": machine(), "settings": settings, "versions": versions}
     rounds: dict[str, list[dict[str, float]]] = {who: [] for who in packages}
     with tempfile.TemporaryDirectory(prefix="benchmark-images-") as folder:
         make_images(Path(folder), o.images, o.classes)
@@ -258,6 +259,16 @@ def measure_host(o: argparse.Namespace) -> dict[str, Any]:
     if failed:
         raise BenchmarkError(f"--host: {script}: exit code {failed}")
     return json.loads(out.read_text())
+
+
+def versions_of(python: str) -> dict[str, str]:
+    """{package: version} of the frameworks in an environment."""
+    names = ("mindspore", "mindcv", "timm", "torch")
+    look = (
+        "import json; from importlib.metadata import distributions; "
+        f"print(json.dumps({{d.name: d.version for d in distributions() if d.name in {names}}}))"
+    )
+    return json.loads(subprocess.run([python, "-c", look], capture_output=True, text=True, check=True).stdout)
 
 
 def machine() -> dict[str, Any]:

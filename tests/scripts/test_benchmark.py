@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from argparse import Namespace
+from importlib.metadata import version
 
 import pytest
 from repository import SCRIPTS
@@ -71,7 +72,7 @@ def test_the_photographs_of_host_are_looked_for_at_the_start(benchmark, monkeypa
 FAKE_PEER = """#!{python}
 import sys, time
 if sys.argv[1] == "-c":
-    print("lacks")
+    print("lacks") if "lacks" in sys.argv[2] else exec(sys.argv[2])
 elif "train" in sys.argv:
     for step in (1, 2, 3):
         while time.process_time() < 0.05 * step: pass
@@ -99,6 +100,7 @@ def test_a_round_with_a_peer(benchmark, monkeypatch, capsys, tmp_path):
     assert found["table"]["forward_1_s"]["timm"] == {"median": 0.5, "ratio": 1.0}
     assert found["table"]["checkpoint_mb"]["timm"] == {"median": 2.0, "ratio": 1.0}
     assert [len(found["rounds"][who]) for who in ("ours", "timm")] == [1, 1]
+    assert found["versions"]["ours"]["mindspore"] == version("mindspore")
 
 
 # A training command of three steps: busy before the first, half a second for each of the others
@@ -156,6 +158,7 @@ def test_what_was_measured_before_a_failure_is_kept(benchmark, monkeypatch, caps
             )
         return {"step_s": float(len(rounds))}
 
+    monkeypatch.setattr(benchmark, "versions_of", lambda python: {})
     monkeypatch.setattr(benchmark, "measure", measure)
     monkeypatch.setattr(benchmark, "refusal", lambda options: "")
     monkeypatch.setattr(benchmark.subprocess, "run", lambda command: Namespace(returncode=1))
