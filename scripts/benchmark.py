@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark_data import missing_from, no_photos
-from benchmark_rounds import BenchmarkError, Rounds, not_writable, wrong_number
+from benchmark_rounds import PEERS, BenchmarkError, Rounds, not_writable, packages_of, pythons_of, wrong_number
 
 from mindcv_hrnet.errors import UserError
 from mindcv_hrnet.models.variants import PUBLISHED, find_spec
@@ -57,7 +57,6 @@ MEASURES = {
     "checkpoint_mb": "checkpoint with optimizer, MB",
     "save_s": "to write it, s",
 }
-PEERS = ("mindcv", "timm")
 STEP = re.compile(r"\bstep (\d+)/\d+")
 
 
@@ -197,14 +196,6 @@ def measure(who: str, data: Path, o: argparse.Namespace) -> dict[str, float]:
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
-
-
-def packages_of(o: argparse.Namespace) -> list[str]:
-    return list(dict.fromkeys(["ours", *filter(None, o.peers.split(","))]))
-
-
-def pythons_of(o: argparse.Namespace) -> dict[str, str]:
-    return {"ours": sys.executable, "mindcv": o.mindcv_python, "timm": o.timm_python}
 
 
 def refusal(o: argparse.Namespace) -> str:

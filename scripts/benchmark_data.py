@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmark_rounds import BenchmarkError, Rounds, not_writable, wrong_number
+from benchmark_rounds import PEERS, BenchmarkError, Rounds, not_writable, packages_of, pythons_of, wrong_number
 
 FILES, DISTINCT, CLASSES, QUALITY = 1024, 256, 4, 90
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -198,17 +198,9 @@ def run(python: str, loader: str, folder: Path, augment: bool, device: bool, o: 
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def loaders_of(o: argparse.Namespace) -> list[str]:
-    return list(dict.fromkeys(["ours", *filter(None, o.peers.split(","))]))
-
-
-def pythons_of(o: argparse.Namespace) -> dict[str, str]:
-    return {"ours": sys.executable, "mindcv": o.mindcv_python, "timm": o.timm_python}
-
-
 def refusal(o: argparse.Namespace) -> str:
     """What is wrong with the options or missing in an environment, found before anything is measured; "" if nothing."""
-    known = {"--peers": (loaders_of(o)[1:], ("mindcv", "timm")), "--parts": (o.parts.split(","), PARTS)}
+    known = {"--peers": (packages_of(o)[1:], PEERS), "--parts": (o.parts.split(","), PARTS)}
     for name, (given, choices) in known.items():
         for value in given:
             if value not in choices:
@@ -219,7 +211,7 @@ def refusal(o: argparse.Namespace) -> str:
     if o.batch_size > FILES:
         return f"--batch-size: {o.batch_size} is more than the {FILES} images"
     wrong = wrong_number(o, ("workers", "batch_size", "rounds", "seconds")) or not_writable(o.out) or no_photos()
-    return wrong or missing_from(pythons_of(o), loaders_of(o))
+    return wrong or missing_from(pythons_of(o), packages_of(o))
 
 
 def no_photos() -> str:
@@ -249,7 +241,7 @@ def compare(o: argparse.Namespace, kept: Rounds) -> None:
     """Measure and keep {"machine", "settings", "versions", "table": medians and ratios, "rounds": every measurement};
     prints the table.
     """
-    pythons, loaders = pythons_of(o), loaders_of(o)
+    pythons, loaders = pythons_of(o), packages_of(o)
     sizes = [tuple(map(int, size.split("x"))) for size in o.sizes.split(",")]
     cases = [(f"{w}x{h}", augment, part) for w, h in sizes for augment in (True, False) for part in o.parts.split(",")]
     found: dict[tuple, list[dict]] = defaultdict(list)

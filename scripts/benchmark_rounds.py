@@ -1,4 +1,4 @@
-"""What benchmark.py and benchmark_data.py share: a file that is written after each round, and an end in one line."""
+"""What benchmark.py and benchmark_data.py share: packages, a file written after each round, an end in one line."""
 
 import argparse
 import os
@@ -8,6 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+PEERS = ("mindcv", "timm")
+
+
+def packages_of(o: argparse.Namespace) -> list[str]:
+    """Ours and the peers, each once."""
+    return list(dict.fromkeys(["ours", *filter(None, o.peers.split(","))]))
+
+
+def pythons_of(o: argparse.Namespace) -> dict[str, str]:
+    """{package: interpreter of its environment}."""
+    return {"ours": sys.executable, "mindcv": o.mindcv_python, "timm": o.timm_python}
 
 
 class BenchmarkError(Exception):
@@ -62,6 +74,6 @@ def wrong_number(o: argparse.Namespace, names: tuple[str, ...]) -> str:
         if getattr(o, name) <= 0:
             return f"--{name.replace('_', '-')}: {getattr(o, name)} is not above 0"
     cores = os.cpu_count() or 1
-    if "mindcv" in o.peers.split(",") and o.workers > cores:
+    if "mindcv" in packages_of(o) and o.workers > cores:
         return f"--workers: {o.workers} are more than the {cores} cores here, and MindCV refuses that"
     return ""
