@@ -158,12 +158,12 @@ def run_job(job: str, argv: Sequence[str] | None = None, program: str | None = N
     module, function, description, sections = RECIPE_JOBS[job]
 
     def work() -> None:
-        from mindcv_hrnet.jobs.early import check_early
-
         arguments = sys.argv[1:] if argv is None else argv
         config = with_absolute_paths(parse_config(arguments, program or f"{job}.py", description, sections))
         set_up_logging(config.system.log_format)
         with scratch_folder():
+            from mindcv_hrnet.jobs.early import check_early  # a wrong key need not wait for OpenCV
+
             check_early(job, config)
             with no_garbage():
                 imported = importlib.import_module(module)

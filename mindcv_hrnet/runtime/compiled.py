@@ -174,7 +174,7 @@ def is_whole(graph: Path) -> bool:
     """Whether a file holds a message to its end: a full disk leaves the beginning of a graph, or nothing."""
     data = graph.read_bytes()
     with suppress(ValueError):
-        return any([True for _ in read_fields(lambda at, count: data[at : at + count], 0, len(data), len(data))])
+        return bool(list(read_fields(lambda at, count: data[at : at + count], 0, len(data), len(data))))
     return False
 
 
