@@ -9,6 +9,7 @@ logger = logging.getLogger(__name__)
 
 # What a rank finds in its environment, under mpirun and under msrun
 _RANK_VARIABLES = {"OMPI_COMM_WORLD_RANK", "MS_ROLE"}
+_LOCAL_SIZE = "OMPI_COMM_WORLD_LOCAL_SIZE"
 
 
 def usable_cores() -> int:
@@ -21,7 +22,7 @@ def take_share_of_cores(environ: Mapping[str, str]) -> None:
 
     Left alone, every rank starts as many threads as it has cores, and they wait for each other. Nothing is done where
     the launcher, or a script that it runs, has bound the rank already, where there are fewer cores than ranks, or where
-    it is not told who shares the host. Where it was bound to less than its share, a notice tells.
+    it is not told who shares the host. Where mpirun has bound it to less than its share, a notice tells.
     """
     rank, ranks = ranks_of_host(environ)
     if not _RANK_VARIABLES & environ.keys() or not hasattr(os, "sched_setaffinity"):
@@ -29,7 +30,7 @@ def take_share_of_cores(environ: Mapping[str, str]) -> None:
     cores, launchers = os.sched_getaffinity(0), cores_of_launcher()
     if cores == launchers and len(cores) >= ranks > 1:
         os.sched_setaffinity(0, share_of(sorted(cores), rank, ranks))
-    elif rank == 0 and len(cores) < len(launchers) // ranks:
+    elif _LOCAL_SIZE in environ and rank == 0 and len(cores) < len(launchers) // ranks:
         logger.warning(
             "the launcher has bound this rank to %d of %d cores; mpirun --bind-to none shares all of them out",
             *(len(cores), len(launchers)),
@@ -46,7 +47,7 @@ def ranks_of_host(environ: Mapping[str, str]) -> tuple[int, int]:
 
     msrun tells how many there are on all hosts; they are on this one where they meet on its loopback address.
     """
-    names = "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"
+    names = "OMPI_COMM_WORLD_LOCAL_RANK", _LOCAL_SIZE
     if environ.get("MS_ROLE") == "MS_WORKER" and environ.get("MS_SCHED_HOST") == "127.0.0.1":
         names = "MS_NODE_ID", "MS_WORKER_NUM"
     if not all(name in environ for name in names):

@@ -64,13 +64,15 @@ def test_who_shares_the_host(environ, expected):
         (variables(0, 2), {0}, {0, 1, 2, 3}, None, True),
         (variables(1, 2), {1}, {0, 1, 2, 3}, None, False),
         (variables(0, 1), {0}, {0, 1, 2, 3}, None, True),
+        (of_msrun("MS_WORKER", 0, 16, scheduler="10.0.0.7"), {0}, {0, 1, 2, 3}, None, False),
         (variables(0, 2), {2, 3}, set(), None, False),
         (variables(5, 8), {0, 1, 2, 3}, {0, 1, 2, 3}, None, False),
         ({}, {0, 1, 2, 3}, {0, 1, 2, 3}, None, False),
     ],
     ids=[
         *("mpirun", "in a container of a large host", "msrun", "one rank", "bound by the launcher", "to less"),
-        *("another rank tells", "one rank, to less", "launcher hidden", "more ranks than cores", "no launcher"),
+        *("another rank tells", "one rank, to less", "by msrun, of several hosts", "launcher hidden"),
+        *("more ranks than cores", "no launcher"),
     ],
 )
 def test_binding(monkeypatch, caplog, environ, usable, launchers, bound, told):
